@@ -1,0 +1,119 @@
+"""Frozen specifications of models and limits: the only place for a threshold, an input size or a model name.
+
+Values come from the published models; what a deployment may change, `portrait.core` takes from settings
+and hands over with `dataclasses.replace`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from inference.types import Point
+
+
+@dataclass(frozen=True, slots=True)
+class CodecLimits:
+    """What an uploaded picture may be."""
+
+    max_bytes: int = 25 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    min_side_px: int = 16
+
+
+class DetectorFamily(StrEnum):
+    """One decoder each in `inference.faces.detect`."""
+
+    CENTERFACE = "centerface"
+    YUNET = "yunet"
+    ULTRAFACE = "ultraface"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """A face detector. Its input is `image`, uint8 RGB (n, height, width, 3), whatever the published network
+    wants: the conversion is part of the ONNX graph. The image is scaled so that its longest side is at most `long_side_px`
+    (never enlarged) and padded with black at the right and bottom to a multiple of `stride_px`."""
+
+    name: str
+    family: DetectorFamily
+    long_side_px: int
+    stride_px: int
+    score_threshold: float
+    nms_iou: float
+    has_landmarks: bool
+    deadline_s: float = 10.0
+    max_batch: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSpec:
+    """A face embedder. Its input is `image`, uint8 RGB (n, chip_px, chip_px, 3): the published normalisation
+    is part of the ONNX graph, so that a quarter of the bytes travel.
+
+    `template` are the places of the five landmarks in the chip. Two faces are the same person when the
+    Euclidean distance of their vectors is at most `distance_threshold`; `similarity_slope` is the steepness
+    of the logistic curve that maps distance to similarity (0.5 at the threshold).
+    """
+
+    name: str
+    version: str
+    dims: int
+    chip_px: int
+    template: tuple[Point, Point, Point, Point, Point]
+    distance_threshold: float
+    similarity_slope: float
+    deadline_s: float = 10.0
+    max_batch: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class QualityLimits:
+    """Where a face stops being a good portrait."""
+
+    min_size_px: float = 40.0
+    min_sharpness: float = 20.0
+    max_yaw: float = 45.0
+    max_roll: float = 45.0
+    min_detector_score: float = 0.6
+    min_brightness: float = 40.0
+    max_brightness: float = 225.0
+
+
+CENTERFACE = DetectorSpec(
+    name="centerface",
+    family=DetectorFamily.CENTERFACE,
+    long_side_px=640,
+    stride_px=32,
+    score_threshold=0.5,
+    nms_iou=0.3,
+    has_landmarks=True,
+)
+YUNET = DetectorSpec(
+    name="yunet",
+    family=DetectorFamily.YUNET,
+    long_side_px=640,
+    stride_px=32,
+    score_threshold=0.6,
+    nms_iou=0.3,
+    has_landmarks=True,
+)
+ULTRAFACE = DetectorSpec(
+    name="ultraface",
+    family=DetectorFamily.ULTRAFACE,
+    long_side_px=320,
+    stride_px=1,
+    score_threshold=0.7,
+    nms_iou=0.3,
+    has_landmarks=False,
+)
+DETECTORS = {spec.name: spec for spec in (CENTERFACE, YUNET, ULTRAFACE)}
+
+DLIB_RESNET = EmbedderSpec(
+    name="dlib_resnet",
+    version="1",
+    dims=128,
+    chip_px=150,
+    template=((46.4, 46.7), (103.2, 45.6), (74.4, 78.6), (49.5, 103.0), (98.9, 102.0)),
+    distance_threshold=0.6,
+    similarity_slope=16.0,
+)
+EMBEDDERS = {DLIB_RESNET.name: DLIB_RESNET}

@@ -1,0 +1,161 @@
+"""The values that cross `inference`'s border. All are frozen and own their invariants.
+
+Conventions: an *image* is RGB uint8, shape (height, width, 3), upright (EXIF turn applied); coordinates
+are pixels of that image, origin top left, x to the right, y down, and may be fractional.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""RGB uint8, shape (height, width, 3)."""
+
+FloatArray = NDArray[np.float32]
+
+Point = tuple[float, float]
+"""(x, y) in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned rectangle: top-left corner and extent, in pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def __post_init__(self) -> None:
+        if not (self.width > 0 and self.height > 0):
+            raise ValueError(f"a box needs a positive width and height, not {self.width} x {self.height}")
+
+    @property
+    def right(self) -> float:
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        return self.y + self.height
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+    def as_list(self) -> list[float]:
+        """`[x, y, width, height]`, rounded to a hundredth of a pixel, as the API shows it."""
+        return [round(float(value), 2) for value in (self.x, self.y, self.width, self.height)]
+
+
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """Five points of a face. Left and right are the viewer's: `left_eye` is the eye at the picture's left."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    mouth_left: Point
+    mouth_right: Point
+
+    def as_array(self) -> NDArray[np.float64]:
+        """Shape (5, 2), rows in the order of the fields, columns x and y."""
+        return np.array(
+            [self.left_eye, self.right_eye, self.nose, self.mouth_left, self.mouth_right], dtype=np.float64
+        )
+
+    def as_dict(self) -> dict[str, list[float]]:
+        return {
+            name: [round(float(getattr(self, name)[0]), 2), round(float(getattr(self, name)[1]), 2)]
+            for name in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+        }
+
+    @classmethod
+    def from_array(cls, points: "Sequence[Sequence[float]] | NDArray[np.floating]") -> "Landmarks":
+        """From five (x, y) pairs in the order of the fields."""
+        pairs = [(float(x), float(y)) for x, y in points]
+        if len(pairs) != 5:
+            raise ValueError(f"a face has five landmarks, not {len(pairs)}")
+        return cls(*pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceDetection:
+    """What a detector says of one face. `score` is 0..1; `landmarks` is None for a detector without them."""
+
+    box: Box
+    score: float
+    landmarks: Landmarks | None
+
+
+class QualityReason(StrEnum):
+    """Why a face is a poor portrait. The names are part of the API."""
+
+    TOO_SMALL = "too_small"
+    BLURRED = "blurred"
+    TURNED_AWAY = "turned_away"
+    TILTED = "tilted"
+    UNSURE_DETECTION = "unsure_detection"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    CUT_OFF = "cut_off"
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good a portrait a face is: the measurements, a score, and the reasons against it.
+
+    score: 0..1, the weakest of the single measurements, each mapped so that its limit is 0.5.
+    size_px: the shorter side of the box. sharpness: variance of the Laplacian of the aligned grey chip.
+    yaw, roll: degrees, estimated from landmarks (None without them). brightness: mean grey of the chip, 0..255.
+    """
+
+    score: float
+    size_px: float
+    sharpness: float
+    brightness: float
+    detector_score: float
+    yaw: float | None
+    roll: float | None
+    reasons: tuple[QualityReason, ...] = ()
+
+    @property
+    def acceptable(self) -> bool:
+        return not self.reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A face's vector. `vector` is float32, shape (dims,), finite and read-only; `model` names its maker."""
+
+    model: str
+    vector: FloatArray = field(repr=False)
+
+    def __post_init__(self) -> None:
+        vector = np.array(self.vector, dtype=np.float32)
+        if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
+            raise ValueError(f"an embedding is one finite vector, not shape {vector.shape}")
+        vector.flags.writeable = False
+        object.__setattr__(self, "vector", vector)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One analysed face."""
+
+    box: Box
+    score: float
+    landmarks: Landmarks | None
+    quality: Quality
+    embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAnalysis:
+    """All faces of one image, largest first, with the image's size in pixels."""
+
+    width: int
+    height: int
+    faces: tuple[Face, ...]

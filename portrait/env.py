@@ -1,0 +1,98 @@
+"""The environment, parsed once, typed and loud. Nothing else reads `os.environ`.
+
+Any secret may come as `NAME_FILE`, the path of a file that holds it. Where an address of a back end is not
+given, the embedded servers are used: they leave their addresses in `<PORTRAIT_VAR>/run/endpoints.json`.
+"""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from environs import FileAwareEnv, validate
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENDPOINT_KEYS = ("database_url", "redis_url", "triton_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a deployment may set; the README lists each variable."""
+
+    var: Path
+    models_dir: Path
+    port: int
+    debug: bool
+    secret_key: str
+    allowed_hosts: list[str]
+    csrf_trusted_origins: list[str]
+    secure_proxy: bool
+    database_url: str
+    redis_url: str
+    triton_urls: list[str]
+    external: frozenset[str]
+    """Which of `ENDPOINT_KEYS` were given from outside; the embedded servers provide the others."""
+    detector: str
+    log_level: str
+    throttle_read: str
+    throttle_enrol: str
+    image_url_private: bool
+    cores: int
+
+    @property
+    def endpoints_file(self) -> Path:
+        return self.var / "run" / "endpoints.json"
+
+
+def _embedded_endpoints(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def _secret_key(var: Path) -> str:
+    """The key of an embedded installation, made at its first use and kept readable to its owner only."""
+    path = var / "secrets" / "django"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text().strip()
+
+
+def read_environment() -> Environment:
+    """Parse `os.environ`.
+
+    Raises:
+        environs.EnvError: a variable has a value that cannot be used; the message names it.
+    """
+    env = FileAwareEnv()
+    var = Path(env.str("PORTRAIT_VAR", str(BASE_DIR / "var"))).resolve()
+    given = {key: env.str(key.upper(), "") for key in ENDPOINT_KEYS}
+    external = frozenset(key for key, value in given.items() if value)
+    endpoints = _embedded_endpoints(var / "run" / "endpoints.json") | {key: given[key] for key in external}
+    secret_key = env.str("SECRET_KEY", "")
+    return Environment(
+        var=var,
+        models_dir=Path(env.str("PORTRAIT_MODELS", str(BASE_DIR / "triton_models"))).resolve(),
+        port=env.int("PORTRAIT_PORT", 8000, validate=validate.Range(min=1, max=65535)),
+        debug=env.bool("PORTRAIT_DEBUG", False),
+        secret_key=secret_key or _secret_key(var),
+        allowed_hosts=env.list("PORTRAIT_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"]),
+        csrf_trusted_origins=env.list("PORTRAIT_TRUSTED_ORIGINS", []),
+        secure_proxy=env.bool("PORTRAIT_BEHIND_TLS_PROXY", False),
+        database_url=endpoints.get("database_url", "postgresql://portrait@127.0.0.1:1/portrait"),
+        redis_url=endpoints.get("redis_url", "redis://127.0.0.1:1/0"),
+        triton_urls=[url.strip() for url in endpoints.get("triton_url", "127.0.0.1:1").split(",")],
+        external=external,
+        detector=env.str("PORTRAIT_DETECTOR", "centerface"),
+        log_level=env.str("PORTRAIT_LOG_LEVEL", "INFO").upper(),
+        throttle_read=env.str("PORTRAIT_THROTTLE_READ", "600/min"),
+        throttle_enrol=env.str("PORTRAIT_THROTTLE_ENROL", "600/min"),
+        image_url_private=env.bool("PORTRAIT_IMAGE_URL_ALLOW_PRIVATE", False),
+        cores=env.int("PORTRAIT_CORES", os.cpu_count() or 1, validate=validate.Range(min=1)),
+    )
