@@ -19,6 +19,9 @@ class CodecLimits:
     min_side_px: int = 16
 
 
+CODEC_LIMITS = CodecLimits()
+
+
 class DetectorFamily(StrEnum):
     """One decoder each in `inference.faces.detect`."""
 
@@ -30,8 +33,8 @@ class DetectorFamily(StrEnum):
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
     """A face detector. Its input is `image`, uint8 RGB (n, height, width, 3), whatever the published network
-    wants: the conversion is part of the ONNX graph. The image is scaled so that its longest side is at most `long_side_px`
-    (never enlarged) and padded with black at the right and bottom to a multiple of `stride_px`."""
+    wants: the conversion is part of the ONNX graph. The image is scaled so that its longest side is at most
+    `long_side_px` (never enlarged) and padded with black at the right and bottom to a multiple of `stride_px`."""
 
     name: str
     family: DetectorFamily

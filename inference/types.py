@@ -62,9 +62,7 @@ class Landmarks:
 
     def as_array(self) -> NDArray[np.float64]:
         """Shape (5, 2), rows in the order of the fields, columns x and y."""
-        return np.array(
-            [self.left_eye, self.right_eye, self.nose, self.mouth_left, self.mouth_right], dtype=np.float64
-        )
+        return np.array([self.left_eye, self.right_eye, self.nose, self.mouth_left, self.mouth_right], dtype=np.float64)
 
     def as_dict(self) -> dict[str, list[float]]:
         return {

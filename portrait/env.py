@@ -22,6 +22,9 @@ class Environment:
 
     var: Path
     models_dir: Path
+    triton_env: Path
+    """The Python environment that holds the embedded Triton server."""
+    host: str
     port: int
     debug: bool
     secret_key: str
@@ -38,6 +41,7 @@ class Environment:
     throttle_read: str
     throttle_enrol: str
     image_url_private: bool
+    job_lease_s: int
     cores: int
 
     @property
@@ -79,6 +83,8 @@ def read_environment() -> Environment:
     return Environment(
         var=var,
         models_dir=Path(env.str("PORTRAIT_MODELS", str(BASE_DIR / "triton_models"))).resolve(),
+        triton_env=Path(env.str("PORTRAIT_TRITON_ENV", str(BASE_DIR / ".venv-triton"))).resolve(),
+        host=env.str("PORTRAIT_HOST", "127.0.0.1"),
         port=env.int("PORTRAIT_PORT", 8000, validate=validate.Range(min=1, max=65535)),
         debug=env.bool("PORTRAIT_DEBUG", False),
         secret_key=secret_key or _secret_key(var),
@@ -94,5 +100,6 @@ def read_environment() -> Environment:
         throttle_read=env.str("PORTRAIT_THROTTLE_READ", "600/min"),
         throttle_enrol=env.str("PORTRAIT_THROTTLE_ENROL", "600/min"),
         image_url_private=env.bool("PORTRAIT_IMAGE_URL_ALLOW_PRIVATE", False),
+        job_lease_s=env.int("PORTRAIT_JOB_LEASE_S", 60, validate=validate.Range(min=1)),
         cores=env.int("PORTRAIT_CORES", os.cpu_count() or 1, validate=validate.Range(min=1)),
     )

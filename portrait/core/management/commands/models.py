@@ -1,0 +1,112 @@
+"""`manage.py models list|build|install|verify`: the networks that Triton serves."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.table import Column, Table
+
+from inference.errors import WeightsError
+from inference.weights.build import build, buildable, install, verify
+from inference.weights.manifest import Manifest, ModelEntry, Task, read_manifest
+from inference.weights.store import State, ensure_config, state_of
+from portrait.env import BASE_DIR
+
+CONFIGS_DIR = BASE_DIR / "triton_models"
+TABLE_WIDTH = 120
+
+
+class Command(BaseCommand):
+    help = "List, build, install and verify the networks that Triton serves."
+    requires_system_checks: list[str] = []  # runs before there is a database
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        actions.add_parser("list", help="every known model, its licence and whether it is installed")
+        build_parser = actions.add_parser("build", help="make the default models from installed packages, offline")
+        build_parser.add_argument("names", nargs="*", metavar="NAME")
+        build_parser.add_argument("--force", action="store_true", help="build again what is already there")
+        install_parser = actions.add_parser("install", help="fetch, check and convert further models")
+        install_parser.add_argument("names", nargs="+", metavar="NAME")
+        install_parser.add_argument(
+            "--from", dest="origin", metavar="DIR", help="a folder, file or address instead of the published address"
+        )
+        for fetching in (build_parser, install_parser):
+            fetching.add_argument("--accept-licence", action="append", default=[], metavar="LICENCE")
+        verify_parser = actions.add_parser("verify", help="check installed models; fails if one is not as it should be")
+        verify_parser.add_argument("names", nargs="*", metavar="NAME")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        manifest = read_manifest()
+        actions: dict[str, Callable[..., None]] = {
+            "list": self._list,
+            "build": self._build,
+            "install": self._install,
+            "verify": self._verify,
+        }
+        try:
+            actions[action](manifest, settings.PORTRAIT.models_dir, **options)
+        except WeightsError as error:
+            raise CommandError(str(error)) from error
+
+    def _list(self, manifest: Manifest, models_dir: Path, **options: Any) -> None:
+        table = Table("name", "task", "licence", "commercial use", "state", Column("source", overflow="fold"))
+        for entry in manifest:
+            commercial = "yes" if entry.commercial_use else "no"
+            state = str(state_of(models_dir, entry))
+            table.add_row(entry.name, entry.task, entry.licence, commercial, state, str(entry.source))
+        console = Console(width=max(Console().width, TABLE_WIDTH))
+        with console.capture() as capture:
+            console.print(table)
+        self.stdout.write(capture.get())
+
+    def _build(
+        self,
+        manifest: Manifest,
+        models_dir: Path,
+        *,
+        names: list[str],
+        force: bool,
+        accept_licence: list[str],
+        **options: Any,
+    ) -> None:
+        for entry in [manifest[name] for name in names] or buildable(manifest):
+            written = build(entry, models_dir=models_dir, force=force, accepted=accept_licence)
+            ensure_config(models_dir, entry.name, CONFIGS_DIR)
+            self.stdout.write(f"{entry.name}: {'built and checked' if written else 'already there'}")
+
+    def _install(
+        self,
+        manifest: Manifest,
+        models_dir: Path,
+        *,
+        names: list[str],
+        origin: str | None,
+        accept_licence: list[str],
+        **options: Any,
+    ) -> None:
+        for entry in [manifest[name] for name in names]:
+            path = install(entry, models_dir=models_dir, origin=origin, accepted=accept_licence)
+            ensure_config(models_dir, entry.name, CONFIGS_DIR)
+            self.stdout.write(f"{entry.name}: installed and checked, {path}\n{_activation(entry)}")
+
+    def _verify(self, manifest: Manifest, models_dir: Path, *, names: list[str], **options: Any) -> None:
+        chosen = [manifest[name] for name in names] or [
+            entry for entry in manifest if entry in buildable(manifest) or state_of(models_dir, entry) != State.MISSING
+        ]
+        verdicts = [verify(entry, models_dir=models_dir) for entry in chosen]
+        for verdict in verdicts:
+            self.stdout.write(f"{verdict.name}: {'ok' if verdict.ok else 'FAILED'}: {verdict.message}")
+        bad = [verdict.name for verdict in verdicts if not verdict.ok]
+        if bad:
+            raise CommandError(f"not as they should be: {', '.join(bad)}")
+
+
+def _activation(entry: ModelEntry) -> str:
+    if entry.task is Task.FACE_DETECTION:
+        return f"To use it: set PORTRAIT_DETECTOR={entry.name} and restart."
+    return "To use it: restart the model server."

@@ -1,0 +1,214 @@
+"""The admin's core: people with their faces, enrolment by upload, collections, models, keys."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from inference.errors import InferenceError
+from portrait.core.errors import PortraitError
+from portrait.core.models import ApiKey
+from portrait.core.services import create_api_key, revoke_api_keys
+from portrait.gallery.face_choice import LARGEST
+from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait
+from portrait.gallery.selectors import with_newest_portraits, with_portrait_counts
+from portrait.gallery.services import identities
+from portrait.gallery.services.enrolment import PhotoReport, prepare_photos, store_photos
+
+FACES_SHOWN = 4
+
+
+def face_picture(portrait: Portrait, height_px: int = 56) -> SafeString:
+    """The portrait's thumbnail, through the authorised view."""
+    return format_html(
+        '<img src="{}" height="{}" style="border-radius:4px;margin-right:2px" loading="lazy" alt="face">',
+        reverse("portrait-thumbnail", args=[portrait.pk]),
+        height_px,
+    )
+
+
+class ManyFilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class ManyFilesField(forms.FileField):
+    """Several uploaded files -> a list of them."""
+
+    widget = ManyFilesInput
+
+    def clean(self, data: Any, initial: Any = None) -> list[Any]:
+        files = data if isinstance(data, list | tuple) else [data]
+        return [super(ManyFilesField, self).clean(file, initial) for file in files if file]
+
+
+class IdentityForm(forms.ModelForm[Identity]):
+    """An identity, and pictures to enrol with it."""
+
+    photos = ManyFilesField(required=False, label="Add portraits", help_text="Pictures that show this person.")
+    largest = forms.BooleanField(
+        required=False, label="Take the largest face", help_text="Where a picture shows several people."
+    )
+
+    class Meta:
+        model = Identity
+        fields = ["collection", "name", "external_id", "metadata", "action", "kind", "hidden"]
+
+    def clean_external_id(self) -> str | None:
+        return self.cleaned_data["external_id"] or None
+
+
+class PortraitInline(admin.TabularInline[Portrait, Identity]):
+    model = Portrait
+    fields = readonly_fields = ["face", "score", "quality_score", "reasons", "size", "created_at"]
+    extra = max_num = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Identity | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display
+    def face(self, portrait: Portrait) -> SafeString:
+        link = reverse("portrait-image", args=[portrait.pk])
+        return format_html('<a href="{}" target="_blank">{}</a>', link, face_picture(portrait, 96))
+
+    @admin.display(description="quality")
+    def quality_score(self, portrait: Portrait) -> str:
+        return f"{portrait.quality.get('score') or 0:.2f}"
+
+    @admin.display
+    def reasons(self, portrait: Portrait) -> str:
+        return ", ".join(portrait.quality.get("reasons", [])) or "good"
+
+    @admin.display
+    def size(self, portrait: Portrait) -> str:
+        return f"{portrait.box[2]:.0f} x {portrait.box[3]:.0f} px"
+
+
+@admin.register(Identity)
+class IdentityAdmin(admin.ModelAdmin[Identity]):
+    form = IdentityForm
+    list_display = ["faces", "name", "external_id", "collection", "kind", "portrait_count", "hidden", "created_at"]
+    list_display_links = ["faces", "name"]
+    list_filter = ["collection", "kind", "hidden"]
+    search_fields = ["name", "external_id"]
+    autocomplete_fields = ["collection"]
+    list_per_page = 50
+    show_full_result_count = False
+    inlines = [PortraitInline]
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Identity]":
+        return with_newest_portraits(with_portrait_counts(super().get_queryset(request)), FACES_SHOWN)
+
+    @admin.display(description="faces")
+    def faces(self, identity: Identity) -> SafeString:
+        shown: list[Portrait] = getattr(identity, "newest_portraits", [])
+        return format_html_join("", "{}", ((face_picture(portrait),) for portrait in shown)) or SafeString("–")
+
+    @admin.display(description="portraits", ordering="portrait_count")
+    def portrait_count(self, identity: Identity) -> int:
+        return int(getattr(identity, "portrait_count", 0))
+
+    def save_model(self, request: HttpRequest, obj: Identity, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        photos, names = [], []
+        for upload in form.cleaned_data.get("photos", []):
+            names.append(upload.name)
+            photos.append(upload.read())
+        if photos:
+            self._enrol(request, obj, names, photos, LARGEST if form.cleaned_data["largest"] else None)
+
+    def _enrol(
+        self, request: HttpRequest, identity: Identity, names: list[str], photos: list[bytes], choice: str | None
+    ) -> None:
+        try:
+            reports = store_photos(identity=identity, prepared=prepare_photos(photos, choice=choice))
+        except (PortraitError, InferenceError) as error:
+            messages.error(request, f"No picture was enrolled: {error}")
+            return
+        for name, report in zip(names, reports, strict=True):
+            self._tell(request, name, report)
+
+    def _tell(self, request: HttpRequest, name: str, report: PhotoReport) -> None:
+        if report.status == "accepted":
+            messages.success(request, f"{name}: enrolled.")
+        elif report.status == "duplicate":
+            messages.info(request, f"{name}: this very picture is enrolled already.")
+        else:
+            messages.error(request, f"{name}: {report.error}")
+        for warning in report.warnings:
+            messages.warning(request, f"{name}: {warning.message} (similarity {warning.candidate.similarity:.2f})")
+
+
+@admin.register(Collection)
+class CollectionAdmin(admin.ModelAdmin[Collection]):
+    list_display = ["name", "description", "active_model", "threshold", "created_at"]
+    list_select_related = ["active_model"]
+    search_fields = ["name"]
+    fields = ["name", "description", "threshold", "active_model"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Collection | None = None) -> list[str]:
+        return ["active_model"] if obj else []
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"active_model": identities.default_embedding_model().pk}
+
+
+@admin.register(EmbeddingModel)
+class EmbeddingModelAdmin(admin.ModelAdmin[EmbeddingModel]):
+    list_display = ["name", "version", "dims", "metric", "state", "calibration"]
+    readonly_fields = ["name", "version", "dims", "metric", "state", "calibration", "created_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: EmbeddingModel | None = None) -> bool:
+        return False
+
+
+class ApiKeyForm(forms.ModelForm[ApiKey]):
+    """A key, bound to all collections or to some."""
+
+    collections = forms.ModelMultipleChoiceField(
+        Collection.objects.all(), required=False, help_text="None chosen: every collection."
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ["name", "scope"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
+    """Keys are made and revoked, never changed or shown."""
+
+    form = ApiKeyForm
+    list_display = ["name", "prefix", "scope", "bound_to", "created_at", "last_used_at", "revoked_at"]
+    list_filter = ["scope"]
+    search_fields = ["name", "prefix"]
+    actions = ["revoke"]
+
+    @admin.display(description="collections")
+    def bound_to(self, key: ApiKey) -> str:
+        return "all" if key.collection_ids is None else str(len(key.collection_ids))
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return obj is None and super().has_change_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        chosen = [collection.id for collection in form.cleaned_data["collections"]] or None
+        row, key = create_api_key(name=obj.name, scope=form.cleaned_data["scope"], collection_ids=chosen)
+        obj.pk = row.pk
+        obj.refresh_from_db()
+        messages.warning(request, f"The key is {key} – copy it now, it is not shown again.")
+
+    @admin.action(description="Revoke the chosen keys")
+    def revoke(self, request: HttpRequest, keys: "QuerySet[ApiKey]") -> None:
+        count = revoke_api_keys(ids=[key.id for key in keys])
+        messages.success(request, f"{count} key(s) revoked.")

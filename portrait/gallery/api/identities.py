@@ -1,0 +1,189 @@
+"""`/api/v1/identities`, and the portraits of one."""
+
+import json
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+
+from portrait.core.auth import principal_of
+from portrait.core.models import Scope
+from portrait.core.pictures import PICTURE_PARSERS, picture_request
+from portrait.gallery.api import enrol
+from portrait.gallery.api.portraits import PortraitSerializer
+from portrait.gallery.face_choice import parse_choice
+from portrait.gallery.models import Identity, Portrait
+from portrait.gallery.reports import report_json
+from portrait.gallery.selectors import find_collection, visible_identities, with_portrait_counts
+from portrait.gallery.services import identities
+from portrait.gallery.services.enrolment import enrol_person
+
+MAX_METADATA_BYTES = 64 * 1024
+
+
+class MetadataField(serializers.JSONField):
+    """A JSON object of at most 64 KB; in a multipart form as its text."""
+
+    default_error_messages = {
+        "object": "Send a JSON object.",
+        "size": f"At most {MAX_METADATA_BYTES // 1024} KB.",
+        "null": "Text must not contain the character U+0000, nor half of a surrogate pair.",
+    }
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        value = super().to_internal_value(data)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                self.fail("object")
+        if not isinstance(value, dict):
+            self.fail("object")
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError):
+            self.fail("null")
+        if len(text) > MAX_METADATA_BYTES:
+            self.fail("size")
+        if b"\\u0000" in text:
+            self.fail("null")
+        return value
+
+
+class IdentitySerializer(serializers.ModelSerializer[Identity]):
+    """A person. `metadata` is yours to fill; `action` tells clients what to do when the person is seen."""
+
+    collection = serializers.CharField(source="collection.name", read_only=True)
+    portrait_count = serializers.IntegerField(read_only=True)
+    external_id = serializers.CharField(max_length=200, required=False, allow_null=True)
+    metadata = MetadataField(required=False)
+
+    class Meta:
+        model = Identity
+        fields = [
+            "id",
+            "collection",
+            "external_id",
+            "name",
+            "metadata",
+            "action",
+            "kind",
+            "hidden",
+            "portrait_count",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["kind"]
+
+
+class IdentityRequestSerializer(enrol.PhotosSerializer):
+    """A new identity, at once with its portraits if pictures are sent.
+
+    With an `external_id` that the collection knows, the pictures are appended to that identity.
+    """
+
+    collection = serializers.CharField(required=False, max_length=60, help_text="Name or id")
+    external_id = serializers.CharField(max_length=200, required=False, allow_null=True)
+    name = serializers.CharField(max_length=200)
+    metadata = MetadataField(required=False)
+    action = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    hidden = serializers.BooleanField(required=False)
+
+
+class IdentityAnswerSerializer(IdentitySerializer):
+    results = enrol.ReportSerializer(many=True)
+
+    class Meta(IdentitySerializer.Meta):
+        fields = [*IdentitySerializer.Meta.fields, "results"]
+
+
+class IdentityFilterSerializer(serializers.Serializer[dict[str, Any]]):
+    """Query parameters of the list."""
+
+    collection = serializers.CharField(required=False, max_length=60)
+    external_id = serializers.CharField(required=False, max_length=200)
+    name = serializers.CharField(required=False, max_length=200, help_text="Part of the name")
+    kind = serializers.ChoiceField(required=False, choices=Identity.Kind.choices)
+    hidden = serializers.BooleanField(required=False, allow_null=True, default=None)
+
+
+@extend_schema_view(
+    list=extend_schema(parameters=[IdentityFilterSerializer]),
+    create=extend_schema(
+        request=picture_request(IdentityRequestSerializer),
+        responses={200: IdentityAnswerSerializer, 201: IdentityAnswerSerializer},
+    ),
+)
+@extend_schema(parameters=[OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)])
+class IdentityViewSet(viewsets.ModelViewSet[Identity]):
+    """People, known and unknown."""
+
+    queryset = Identity.objects.none()
+    serializer_class = IdentitySerializer
+    parser_classes = PICTURE_PARSERS
+    http_method_names = ["get", "head", "options", "post", "patch", "delete"]
+    required_scopes = {
+        "GET": Scope.READ,
+        "HEAD": Scope.READ,
+        "OPTIONS": Scope.READ,
+        "POST": Scope.ENROL,
+        "PATCH": Scope.ENROL,
+        "DELETE": Scope.ENROL,
+    }
+
+    def get_queryset(self) -> "QuerySet[Identity]":
+        return with_portrait_counts(visible_identities(principal_of(self.request)))
+
+    def filter_queryset(self, queryset: "QuerySet[Identity]") -> "QuerySet[Identity]":
+        if self.action != "list":
+            return queryset
+        serializer = IdentityFilterSerializer(data=self.request.query_params)
+        serializer.is_valid(raise_exception=True)
+        asked = serializer.validated_data
+        if "collection" in asked:
+            queryset = queryset.filter(collection=find_collection(principal_of(self.request), asked["collection"]))
+        lookups = {"external_id": "external_id", "name": "name__icontains", "kind": "kind", "hidden": "hidden"}
+        return queryset.filter(**{lookups[key]: asked[key] for key in lookups if asked.get(key) is not None})
+
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        serializer = IdentityRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        asked = dict(serializer.validated_data)
+        collection = find_collection(principal_of(request), asked.pop("collection", None))
+        choice = parse_choice(asked.pop("face"))
+        identity, created, reports = enrol_person(collection=collection, choice=choice, **asked)
+        body = IdentitySerializer(self.get_queryset().get(pk=identity.pk)).data
+        results = [report_json(report) for report in reports]
+        return Response(body | {"results": results}, status=201 if created else 200)
+
+    def perform_update(self, serializer: BaseSerializer[Identity]) -> None:
+        assert serializer.instance is not None
+        identities.update_identity(identity=serializer.instance, **serializer.validated_data)
+
+    def perform_destroy(self, instance: Identity) -> None:
+        identities.delete_identity(identity=instance)
+
+    @extend_schema(methods=["GET"], responses=PortraitSerializer(many=True))
+    @extend_schema(
+        methods=["POST"],
+        request=picture_request(enrol.PortraitsRequestSerializer),
+        responses={201: enrol.EnrolAnswerSerializer, 202: enrol.JobAnswerSerializer},
+    )
+    @action(detail=True, methods=["get", "post"])
+    def portraits(self, request: Request, pk: str) -> Response:
+        """GET: the portraits. POST: enrol one or many pictures; `async`: through the queue, answered by a job."""
+        identity = self.get_object()
+        if request.method == "GET":
+            page = self.paginate_queryset(Portrait.objects.filter(identity=identity))  # type: ignore[type-var]
+            return self.get_paginated_response(PortraitSerializer(page, many=True).data)
+        serializer = enrol.PortraitsRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return enrol.enrol(identity=identity, principal=principal_of(request), asked=serializer.validated_data)
+
+

@@ -1,0 +1,81 @@
+"""`/api/v1/portraits`: single portraits and their pictures."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.db.models.fields.files import FieldFile
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import mixins, serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+
+from portrait.core.auth import principal_of
+from portrait.core.errors import NotFoundError
+from portrait.core.models import Scope
+from portrait.gallery.models import Portrait
+from portrait.gallery.reports import portrait_json
+from portrait.gallery.selectors import visible_portraits
+from portrait.gallery.services import identities
+
+
+class PortraitSerializer(serializers.Serializer[Portrait]):
+    """An enrolled face; its picture and thumbnail are behind the two addresses, with the same key."""
+
+    id = serializers.UUIDField()
+    identity = serializers.UUIDField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    box = serializers.ListField(child=serializers.FloatField())
+    landmarks = serializers.DictField(allow_null=True)
+    score = serializers.FloatField()
+    quality = serializers.DictField()
+    sha256 = serializers.CharField()
+    image_url = serializers.CharField()
+    thumbnail_url = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        return portrait_json(instance) if isinstance(instance, Portrait) else dict(instance)
+
+
+@extend_schema(parameters=[OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)])
+class PortraitViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Portrait]):
+    """Single portraits."""
+
+    queryset = Portrait.objects.none()
+    serializer_class = PortraitSerializer
+    required_scopes = {"GET": Scope.READ, "HEAD": Scope.READ, "OPTIONS": Scope.READ, "DELETE": Scope.ENROL}
+
+    def get_queryset(self) -> "QuerySet[Portrait]":
+        return visible_portraits(principal_of(self.request))
+
+    def perform_destroy(self, instance: Portrait) -> None:
+        identities.delete_portrait(portrait=instance)
+
+    @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY})
+    @action(detail=True)
+    def image(self, request: Request, pk: str) -> FileResponse:
+        """The whole picture, upright, as JPEG."""
+        return picture_answer(self.get_object().image)
+
+    @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY})
+    @action(detail=True)
+    def thumbnail(self, request: Request, pk: str) -> FileResponse:
+        """The face, at most 160 pixels a side, as JPEG."""
+        return picture_answer(self.get_object().thumbnail)
+
+
+def picture_answer(file: FieldFile) -> FileResponse:
+    """A stored JPEG, private to the caller.
+
+    Raises:
+        NotFoundError: the file is gone from the storage.
+    """
+    try:
+        opened = file.open("rb")
+    except FileNotFoundError:
+        raise NotFoundError("The picture's file is missing from the storage.") from None
+    headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+    return FileResponse(opened, content_type="image/jpeg", headers=headers)

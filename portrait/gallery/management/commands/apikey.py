@@ -1,0 +1,54 @@
+"""`manage.py apikey create|list|revoke`: the keys that open the API."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from portrait.core.models import ApiKey, Scope
+from portrait.core.services import create_api_key, revoke_api_keys
+from portrait.gallery.models import Collection
+
+
+class Command(BaseCommand):
+    help = "Make, list and revoke API keys. `create` prints only the key: it cannot be shown again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        create = actions.add_parser("create", help="make a key and print it")
+        create.add_argument("name")
+        create.add_argument("--scope", choices=Scope.values, default=Scope.READ)
+        create.add_argument(
+            "--collection", action="append", metavar="NAME", help="bind the key to this collection (repeat for more)"
+        )
+        actions.add_parser("list", help="list the keys, without the keys themselves")
+        revoke = actions.add_parser("revoke", help="close a key for good")
+        revoke.add_argument("prefix", help="the key's first characters, as `list` shows them")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        getattr(self, f"_{options['action']}")(options)
+
+    def _create(self, options: dict[str, Any]) -> None:
+        names = options["collection"]
+        ids = None
+        if names:
+            found = dict(Collection.objects.filter(name__in=names).values_list("name", "id"))
+            if missing := sorted(set(names) - set(found)):
+                raise CommandError(f"There is no collection {', '.join(missing)}.")
+            ids = list(found.values())
+        _, key = create_api_key(name=options["name"], scope=Scope(options["scope"]), collection_ids=ids)
+        self.stdout.write(key)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        for key in ApiKey.objects.all():
+            state = "revoked" if key.revoked_at else "open"
+            bound = "all" if key.collection_ids is None else f"{len(key.collection_ids)} collection(s)"
+            used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
+            self.stdout.write(f"{key.prefix}  {key.scope:5}  {state:7}  {bound:16}  last used {used}  {key.name}")
+
+    def _revoke(self, options: dict[str, Any]) -> None:
+        keys = list(ApiKey.objects.filter(prefix=options["prefix"], revoked_at=None))
+        if len(keys) != 1:
+            raise CommandError(f"{len(keys)} open keys begin with {options['prefix']!r}; see `manage.py apikey list`.")
+        revoke_api_keys(ids=[keys[0].id])
+        self.stdout.write(f"Revoked {keys[0].name!r}.")

@@ -1,0 +1,46 @@
+"""How an enrolment's outcome is told: the same JSON in an answer and in a job's result."""
+
+from typing import Any
+
+from portrait.gallery.models import Identity, Portrait
+from portrait.gallery.selectors import Candidate
+from portrait.gallery.services.enrolment import PhotoReport, problem_json
+
+
+def identity_json(identity: Identity) -> dict[str, Any]:
+    """An identity as candidates name it."""
+    return {"id": str(identity.id), "external_id": identity.external_id, "name": identity.name}
+
+
+def candidate_json(candidate: Candidate) -> dict[str, Any]:
+    return {"identity": identity_json(candidate.identity), "similarity": round(candidate.similarity, 4)}
+
+
+def portrait_json(portrait: Portrait) -> dict[str, Any]:
+    return {
+        "id": str(portrait.id),
+        "identity": str(portrait.identity_id),
+        "width": portrait.width,
+        "height": portrait.height,
+        "box": portrait.box,
+        "landmarks": portrait.landmarks,
+        "score": portrait.score,
+        "quality": portrait.quality,
+        "sha256": portrait.sha256,
+        "image_url": f"/api/v1/portraits/{portrait.id}/image",
+        "thumbnail_url": f"/api/v1/portraits/{portrait.id}/thumbnail",
+        "created_at": portrait.created_at.isoformat(),
+    }
+
+
+def report_json(report: PhotoReport) -> dict[str, Any]:
+    return {
+        "index": report.index,
+        "status": report.status,
+        "portrait": portrait_json(report.portrait) if report.portrait else None,
+        "error": problem_json(report.error) if report.error else None,
+        "warnings": [
+            {"code": warning.code, "message": warning.message, **candidate_json(warning.candidate)}
+            for warning in report.warnings
+        ],
+    }

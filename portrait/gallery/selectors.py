@@ -1,0 +1,164 @@
+"""Reads of the portrait database: collections a caller may see, and who is nearest to a face."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Prefetch, QuerySet
+from django.db.models.functions import Cast
+from numpy.typing import NDArray
+from pgvector.django import L2Distance, VectorField
+
+from portrait.core.auth import Principal
+from portrait.core.errors import NotFoundError, PortraitError
+from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Portrait, PortraitEmbedding
+from portrait.gallery.similarity import DECISION, Calibration
+
+FIRST_ROWS = 64
+MOST_ROWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An identity near a face: by its nearest portrait."""
+
+    identity: Identity
+    distance: float
+    similarity: float
+
+
+class CollectionRequiredError(PortraitError):
+    """The key reaches several collections, so the call must name one."""
+
+    code = "collection_required"
+
+
+def visible_collections(principal: Principal) -> "QuerySet[Collection]":
+    """The collections a caller may see."""
+    collections = Collection.objects.select_related("active_model")
+    if principal.collection_ids is None:
+        return collections
+    return collections.filter(id__in=principal.collection_ids)
+
+
+def find_collection(principal: Principal, name: str | None) -> Collection:
+    """A collection by name or id; without one, the only one the key is bound to, or `default`.
+
+    Raises:
+        NotFoundError: none of that name within reach.
+        CollectionRequiredError: the key is bound to several.
+    """
+    visible = visible_collections(principal)
+    if name is None and principal.collection_ids is not None:
+        bound = list(visible[:2])
+        if len(bound) != 1:
+            raise CollectionRequiredError("Name a 'collection': this key is bound to several.", field="collection")
+        return bound[0]
+    wanted = DEFAULT_COLLECTION if name is None else name
+    found = visible.filter(name=wanted).first() or visible.filter(id=as_uuid(wanted)).first()
+    if found is None:
+        raise NotFoundError(f"There is no collection {wanted!r} within this key's reach.", field="collection")
+    return found
+
+
+def as_uuid(text: str) -> uuid.UUID | None:
+    """The id that a text spells, or None."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def visible_identities(principal: Principal) -> "QuerySet[Identity]":
+    """The identities a caller may see, merged ones left out."""
+    identities = Identity.objects.filter(merged_into=None)
+    if principal.collection_ids is None:
+        return identities
+    return identities.filter(collection_id__in=principal.collection_ids)
+
+
+def with_portrait_counts(identities: "QuerySet[Identity]") -> "QuerySet[Identity]":
+    """Annotate `portrait_count` and the collection: what a list shows, in one query."""
+    return identities.select_related("collection").annotate(portrait_count=Count("portraits"))
+
+
+def with_newest_portraits(identities: "QuerySet[Identity]", count: int) -> "QuerySet[Identity]":
+    """Prefetch `newest_portraits`, at most `count` each: one more query however many identities."""
+    newest = Portrait.objects.order_by("-created_at")[:count]
+    return identities.prefetch_related(Prefetch("portraits", newest, to_attr="newest_portraits"))
+
+
+def visible_portraits(principal: Principal) -> "QuerySet[Portrait]":
+    """The portraits a caller may see."""
+    portraits = Portrait.objects.select_related("identity")
+    if principal.collection_ids is None:
+        return portraits
+    return portraits.filter(identity__collection_id__in=principal.collection_ids)
+
+
+def calibration_of(collection: Collection) -> Calibration:
+    """The curve of a collection: its model's, with the collection's own threshold where it has one."""
+    values = collection.active_model.calibration
+    threshold = values["threshold"] if collection.threshold is None else collection.threshold
+    return Calibration(threshold=float(threshold), slope=float(values["slope"]))
+
+
+def _nearest_rows(
+    collection: Collection, vector: NDArray[np.float32], limit: int, exclude: Iterable[uuid.UUID]
+) -> list[tuple[uuid.UUID, float]]:
+    """(identity, distance) of the nearest portraits, by the model's HNSW index or an exact scan, as is cheaper."""
+    model = collection.active_model
+    rows = PortraitEmbedding.objects.filter(model_id=model.pk, collection_id=collection.id)
+    excluded = list(exclude)
+    if excluded:
+        rows = rows.exclude(identity_id__in=excluded)
+    distance = L2Distance(Cast("vector", VectorField(dimensions=model.dims)), vector)
+    return list(rows.annotate(distance=distance).order_by("distance").values_list("identity_id", "distance")[:limit])
+
+
+def nearest_identities(
+    collection: Collection,
+    vector: NDArray[np.float32],
+    *,
+    top_k: int = 1,
+    min_similarity: float = DECISION,
+    exclude: Iterable[uuid.UUID] = (),
+) -> list[Candidate]:
+    """The identities nearest to a face, each once, most similar first; empty means: unknown.
+
+    vector: float32, shape (dims of the collection's active model,).
+    Identities are ranked, not portraits: rows are read on until there are `top_k` of them, or the rows are
+    too far away, so that one person with many portraits never takes all places.
+    """
+    calibration = calibration_of(collection)
+    farthest = calibration.distance(min_similarity)
+    limit, best = FIRST_ROWS, dict[uuid.UUID, float]()
+    while True:
+        rows = _nearest_rows(collection, vector, limit, exclude)
+        for identity_id, distance in rows:
+            if distance <= farthest + 1e-6:
+                best.setdefault(identity_id, distance)
+        exhausted = len(rows) < limit or rows[-1][1] > farthest
+        if len(best) >= top_k or exhausted or limit >= MOST_ROWS:
+            break
+        limit *= 4
+    identities = Identity.objects.in_bulk(list(best)[:top_k])
+    return [
+        Candidate(identities[identity_id], distance, calibration.similarity(distance))
+        for identity_id, distance in list(best.items())[:top_k]
+        if identity_id in identities
+    ]
+
+
+def find_identity(principal: Principal, identity_id: str) -> Identity:
+    """An identity by id, within the caller's reach.
+
+    Raises:
+        NotFoundError: none such.
+    """
+    try:
+        return with_portrait_counts(visible_identities(principal)).get(id=identity_id)
+    except (Identity.DoesNotExist, ValidationError, ValueError):
+        raise NotFoundError("There is no such identity.") from None

@@ -1,0 +1,93 @@
+"""Answers about faces: who is this, are these two the same."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference.codec import decode
+from inference.types import Face, FaceAnalysis, Image
+from portrait.core.errors import NoFaceError
+from portrait.core.pipelines import codec_limits, embedder_spec, face_pipeline
+from portrait.gallery.models import Collection
+from portrait.gallery.selectors import Candidate, calibration_of, nearest_identities
+from portrait.gallery.services.enrolment import prepare_face, register_unknown
+from portrait.gallery.similarity import DECISION, Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class RecognisedFace:
+    """A face and who it may be, most similar first; no candidates: unknown."""
+
+    face: Face
+    candidates: list[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether two faces are one person's. `distance` is Euclidean; `threshold` is the similarity that decides."""
+
+    same: bool
+    similarity: float
+    distance: float
+    threshold: float
+    faces: tuple[Face, Face]
+
+
+def analyse(data: bytes) -> tuple[Image, FaceAnalysis]:
+    """Decode and analyse one picture."""
+    image = decode(data, limits=codec_limits())
+    return image, face_pipeline().analyse([image])[0]
+
+
+def detect(*, data: bytes) -> FaceDetections:
+    """Find the faces of one picture, with their quality; no embedding is made."""
+    return face_pipeline().detect([decode(data, limits=codec_limits())])[0]
+
+
+def recognise(
+    *,
+    collection: Collection,
+    data: bytes,
+    top_k: int = 5,
+    min_similarity: float = DECISION,
+    register_strangers: bool = False,
+) -> list[RecognisedFace]:
+    """Name every face of a picture.
+
+    register_strangers: keep a good face that matches nobody as a new unknown person, who is then its candidate.
+    """
+    image, analysis = analyse(data)
+    recognised = []
+    for face in analysis.faces:
+        candidates = nearest_identities(
+            collection, face.embedding.vector, top_k=top_k, min_similarity=min_similarity
+        )
+        is_stranger = not any(candidate.similarity >= DECISION for candidate in candidates)
+        if register_strangers and is_stranger and face.quality.acceptable:
+            stranger = register_unknown(collection=collection, photo=prepare_face(data, image, face))
+            candidates = [stranger, *candidates][:top_k]
+        recognised.append(RecognisedFace(face, candidates))
+    return recognised
+
+
+def _face_to_compare(data: bytes, field: str) -> Face:
+    _, analysis = analyse(data)
+    if not analysis.faces:
+        raise NoFaceError("No face was found in the picture.", field=field)
+    return analysis.faces[0]
+
+
+def verify(*, data_a: bytes, data_b: bytes, collection: Collection | None = None) -> Verification:
+    """Compare the largest faces of two pictures.
+
+    Raises:
+        NoFaceError: a picture has none; `field` says which.
+    """
+    face_a, face_b = _face_to_compare(data_a, "image_a"), _face_to_compare(data_b, "image_b")
+    distance = float(np.linalg.norm(face_a.embedding.vector - face_b.embedding.vector))
+    spec = embedder_spec()
+    calibration = (
+        calibration_of(collection) if collection else Calibration(spec.distance_threshold, spec.similarity_slope)
+    )
+    similarity = calibration.similarity(distance)
+    return Verification(similarity >= DECISION, similarity, distance, DECISION, (face_a, face_b))

@@ -1,0 +1,71 @@
+"""Long work and its items. The rows are the truth; what lies in the broker is only a hint to look here."""
+
+
+from django.db import models
+
+from portrait.core.models import ApiKey, BaseModel
+
+
+class Job(BaseModel):
+    """A piece of work in many items, each done once and each with a result of its own."""
+
+    kind = models.CharField(max_length=40, help_text="Which handler does the items.")
+    queue = models.CharField(max_length=20)
+    # An id, not a row: collections belong to an app above this one. None: work for all collections.
+    collection_id = models.UUIDField(null=True, blank=True, db_index=True)
+    api_key = models.ForeignKey(ApiKey, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    parameters = models.JSONField(default=dict, blank=True)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
+class ItemState(models.TextChoices):
+    """Where an item stands. The last three are final."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL_STATES = (ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED)
+
+
+class JobItem(models.Model):
+    """One unit of a job. A worker owns it while `lease` is its own and `leased_until` lies ahead."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="items")
+    index = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=ItemState.choices, default=ItemState.WAITING)
+    upload = models.FileField(upload_to="uploads/%Y/%m/%d", blank=True, max_length=200)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    lease = models.UUIDField(null=True, editable=False)
+    leased_until = models.DateTimeField(null=True)
+    enqueued_at = models.DateTimeField(auto_now_add=True)
+    result = models.JSONField(null=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.TextField(blank=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["index"]
+        constraints = [models.UniqueConstraint(fields=["job", "index"], name="one_item_an_index")]
+        indexes = [
+            models.Index(
+                fields=["enqueued_at"],
+                name="jobitem_unfinished",
+                condition=models.Q(state__in=[ItemState.WAITING, ItemState.RUNNING]),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id}/{self.index}"
+
+

@@ -1,0 +1,200 @@
+"""Django's settings. Values that differ between deployments come from `portrait.env`, nothing else does."""
+
+from typing import Any
+
+import dj_database_url
+from celery.schedules import schedule
+
+from portrait.env import BASE_DIR, read_environment
+
+PORTRAIT = read_environment()
+
+# --- Django ---------------------------------------------------------------------------------------
+
+DEBUG = PORTRAIT.debug
+SECRET_KEY = PORTRAIT.secret_key
+ALLOWED_HOSTS = PORTRAIT.allowed_hosts
+CSRF_TRUSTED_ORIGINS = PORTRAIT.csrf_trusted_origins
+ROOT_URLCONF = "portrait.urls"
+ASGI_APPLICATION = "portrait.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "portrait.embedded",
+    "portrait.core",
+    "portrait.jobs",
+    "portrait.gallery",
+    "portrait.demo",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+
+_database: dict[str, Any] = {
+    **dj_database_url.parse(PORTRAIT.database_url, conn_health_checks=True),
+    "CONN_MAX_AGE": 0,  # the pool keeps connections, the request gives them back
+}
+_database.setdefault("OPTIONS", {}).update(
+    {
+        "pool": {"min_size": 1, "max_size": 16, "timeout": 10},
+        # A filtered search goes on until it has enough rows, and the graph is searched wide enough
+        # for a recall near an exact scan.
+        "options": "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100",
+    }
+)
+DATABASES = {"default": _database}
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": PORTRAIT.redis_url,
+        "KEY_PREFIX": "portrait",
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 2},
+    }
+}
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+
+STATIC_URL = "static/"
+STATIC_ROOT = PORTRAIT.var / "static"
+WHITENOISE_USE_FINDERS = True  # no collectstatic step is needed to run
+
+# Media are biometric: there is no MEDIA_URL that a web server could hand out. Authorised views only.
+MEDIA_ROOT = PORTRAIT.var / "media"
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+# Two pictures of 25 MB in base64 (verify), or a handful of files; larger bodies are refused before they are stored.
+MAX_BODY_BYTES = 128 * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+DATA_UPLOAD_MAX_NUMBER_FILES = 100
+
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+if PORTRAIT.secure_proxy:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 31_536_000
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "portrait": {"level": PORTRAIT.log_level},
+        "inference": {"level": PORTRAIT.log_level},
+        "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+    },
+}
+
+# --- API ------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "portrait.core.auth.ApiKeyAuthentication",
+        "portrait.core.auth.StaffSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["portrait.core.auth.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "portrait.core.pagination.NewestFirstPagination",
+    "DEFAULT_THROTTLE_CLASSES": ["portrait.core.throttling.PrincipalThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"read": PORTRAIT.throttle_read, "enrol": PORTRAIT.throttle_enrol},
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "portrait.core.api_errors.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Portrait",
+    "VERSION": "1",
+    "DESCRIPTION": (BASE_DIR / "portrait" / "core" / "api_description.md").read_text(),
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+}
+
+# --- Celery (read by portrait.celery) -------------------------------------------------------------
+
+CELERY_BROKER_URL = PORTRAIT.redis_url
+CELERY_TASK_IGNORE_RESULT = True  # results live in PostgreSQL, never in the broker
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "ingest"
+CELERY_TASK_QUEUES = {name: {"exchange": name, "routing_key": name} for name in ("ingest", "frames", "scenes", "reindex", "events")}
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TIME_LIMIT = None  # threads cannot be killed; every remote call has its own deadline
+# Above the longest task: Redis hands out again what was not acknowledged within this time.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_timeout": 10, "socket_connect_timeout": 2}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TASK_PUBLISH_RETRY = False  # the ledger in PostgreSQL is the truth: beat enqueues again what was not published
+CELERY_WORKER_POOL = "threads"
+# Threads mostly wait for Triton; several of them per core let its dynamic batcher see batches.
+CELERY_WORKER_CONCURRENCY = max(8, 4 * PORTRAIT.cores)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULE = {
+    "jobs: enqueue again what was lost": {
+        "task": "portrait.jobs.tasks.sweep",
+        "schedule": schedule(15.0),
+        "options": {"queue": "events", "expires": 15},
+    },
+    "jobs: remove old jobs": {
+        "task": "portrait.jobs.tasks.purge",
+        "schedule": schedule(3600.0),
+        "options": {"queue": "events", "expires": 3600},
+    },
+}

@@ -1,0 +1,31 @@
+"""Every address of the service."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+admin.site.site_header = admin.site.site_title = "Portrait"
+admin.site.index_title = "The portrait database"
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """The front door leads to the admin."""
+    return redirect("admin:index")
+
+
+urlpatterns = [
+    path("", home),
+    path("", include("portrait.core.urls")),
+    path("admin/", admin.site.urls),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("portrait.gallery.urls")),
+    path("api/v1/", include("portrait.jobs.urls")),
+]
+
+handler400 = "portrait.core.api_errors.bad_request"
+handler403 = "portrait.core.api_errors.permission_denied"
+handler404 = "portrait.core.api_errors.not_found"
+handler500 = "portrait.core.api_errors.server_error"
