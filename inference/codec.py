@@ -19,7 +19,7 @@ from typing import cast
 
 import cv2
 import numpy as np
-from PIL import ExifTags
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from inference.config import CODEC_LIMITS, CodecLimits
@@ -143,7 +143,7 @@ def _too_many_pixels(count: str, limits: CodecLimits) -> ImageTooLargeError:
 
 
 def _corrupt(data: bytes, error: Exception) -> CorruptImageError:
-    unread = isinstance(error, PillowImage.UnidentifiedImageError)
+    unread = isinstance(error, UnidentifiedImageError)
     detail = "its header cannot be read" if unread else str(error) or type(error).__name__
     return CorruptImageError(
         f"the {accepted_format(data)} file is truncated or damaged ({detail}): send the original file again"

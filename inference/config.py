@@ -79,6 +79,7 @@ class QualityLimits:
     min_detector_score: float = 0.6
     min_brightness: float = 40.0
     max_brightness: float = 225.0
+    min_visible: float = 0.85
 
 
 CENTERFACE = DetectorSpec(

@@ -106,8 +106,9 @@ class Quality:
     """How good a portrait a face is: the measurements, a score, and the reasons against it.
 
     score: 0..1, the weakest of the single measurements, each mapped so that its limit is 0.5.
-    size_px: the shorter side of the box. sharpness: variance of the Laplacian of the aligned grey chip.
-    yaw, roll: degrees, estimated from landmarks (None without them). brightness: mean grey of the chip, 0..255.
+    size_px: the shorter side of the box. sharpness: variance of the Laplacian of the aligned grey chip at a fixed
+    small size, in percent of the chip's own variance. brightness: mean grey of the chip's middle, 0..255.
+    yaw, roll: degrees, estimated from landmarks (None without them). visible: share of the chip inside the photo.
     """
 
     score: float
@@ -117,6 +118,7 @@ class Quality:
     detector_score: float
     yaw: float | None
     roll: float | None
+    visible: float = 1.0
     reasons: tuple[QualityReason, ...] = ()
 
     @property
@@ -148,6 +150,25 @@ class Face:
     landmarks: Landmarks | None
     quality: Quality
     embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class AssessedFace:
+    """A detected face with its quality, not embedded."""
+
+    box: Box
+    score: float
+    landmarks: Landmarks | None
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAssessment:
+    """All faces of one image, largest first and not embedded, with the image's size in pixels."""
+
+    width: int
+    height: int
+    faces: tuple[AssessedFace, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 from typing import Any
 
 import dj_database_url
+import django_stubs_ext
 from celery.schedules import schedule
 
 from portrait.env import BASE_DIR, read_environment
+
+# Lets `admin.ModelAdmin[Job]` and the like be written, which mypy needs and Django does not know.
+django_stubs_ext.monkeypatch()
 
 PORTRAIT = read_environment()
 
@@ -74,7 +78,7 @@ _database: dict[str, Any] = {
 }
 _database.setdefault("OPTIONS", {}).update(
     {
-        "pool": {"min_size": 1, "max_size": 16, "timeout": 10},
+        "pool": {"min_size": 0, "max_size": 16, "timeout": 5},
         # A filtered search goes on until it has enough rows, and the graph is searched wide enough
         # for a recall near an exact scan.
         "options": "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100",
@@ -169,7 +173,9 @@ CELERY_TASK_IGNORE_RESULT = True  # results live in PostgreSQL, never in the bro
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "ingest"
-CELERY_TASK_QUEUES = {name: {"exchange": name, "routing_key": name} for name in ("ingest", "frames", "scenes", "reindex", "events")}
+CELERY_TASK_QUEUES = {
+    name: {"exchange": name, "routing_key": name} for name in ("ingest", "frames", "scenes", "reindex", "events")
+}
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

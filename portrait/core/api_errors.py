@@ -88,6 +88,14 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             return Response(error_body(error.code, error.message, error.field, **error.details), error.status)
         case inference_errors.InferenceError():
             return _from_inference(error)
+        case exceptions.APIException():
+            return _from_drf(error)
+        case _:
+            return _from_django(error)
+
+
+def _from_django(error: Exception) -> Response | None:
+    match error:
         case OperationalError() | InterfaceError() | PoolTimeout():
             logger.error("the database does not answer: %s", error)
             body = error_body("database_unavailable", "The database does not answer; try again shortly.")
@@ -99,9 +107,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         case PermissionDenied() | BadRequest():
             status = 403 if isinstance(error, PermissionDenied) else 400
             return Response(error_body("refused", str(error) or "This is not allowed."), status)
-        case exceptions.APIException():
-            return _from_drf(error)
-    return None
+        case _:
+            return None
 
 
 def _answer(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:

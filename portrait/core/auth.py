@@ -1,9 +1,7 @@
 """Who calls, and what they may: API keys and staff sessions become a `Principal` (`request.auth`)."""
 
-import uuid
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q
@@ -13,39 +11,14 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
-from portrait.core.errors import ForbiddenError, NotFoundError
 from portrait.core.models import ApiKey, Scope, hash_key
+from portrait.core.principal import Principal
+
+if TYPE_CHECKING:  # at run time Django REST framework imports this module while it loads its views
+    from rest_framework.views import APIView
 
 LAST_USED_EVERY = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The rights of a caller. `collection_ids` None means every collection."""
-
-    name: str
-    scope: Scope
-    collection_ids: frozenset[uuid.UUID] | None
-    throttle_id: str
-    api_key_id: uuid.UUID | None = None
-
-    def may_reach(self, collection_id: uuid.UUID | None) -> bool:
-        return self.collection_ids is None or collection_id in self.collection_ids
-
-    def require_collection(self, collection_id: uuid.UUID | None, what: str = "object") -> None:
-        """A thing in a collection out of reach is answered like a thing that does not exist."""
-        if not self.may_reach(collection_id):
-            raise NotFoundError(f"There is no such {what}.")
-
-    def require_all_collections(self) -> None:
-        if self.collection_ids is not None:
-            raise ForbiddenError("This key is bound to single collections; this call needs a key for all of them.")
-
-    def require_scope(self, scope: Scope) -> None:
-        if not self.scope.includes(scope):
-            raise ForbiddenError(f"This call needs a key with the scope '{scope}'; this key has '{self.scope}'.")
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -97,7 +70,7 @@ class HasScope(BasePermission):
 
     message = "An API key is needed: send the header 'Authorization: Api-Key <key>'."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         if not isinstance(request.auth, Principal):
             return False
         by_method: dict[str, Scope] = getattr(view, "required_scopes", {})

@@ -122,5 +122,7 @@ def fetch_image(url: str, *, limits: FetchLimits) -> bytes:
                     raise ImageUrlError(f"image_url answers {response.status}.", field="image_url")
                 return _read(response, limits, ends_at)
         except (urllib3.exceptions.HTTPError, OSError, ValueError):
-            raise ImageUrlError("image_url cannot be fetched: its server does not answer well.", field="image_url") from None
+            raise ImageUrlError(
+                "image_url cannot be fetched: its server does not answer well.", field="image_url"
+            ) from None
     raise ImageUrlError(f"image_url redirects more than {limits.max_redirects} times.", field="image_url")

@@ -1,14 +1,17 @@
 """Limits a caller's rate. Redis counts; without Redis callers are let through rather than turned away."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
-from rest_framework.views import APIView
 
-from portrait.core.auth import Principal
 from portrait.core.models import Scope
+from portrait.core.principal import Principal
+
+if TYPE_CHECKING:  # at run time Django REST framework imports this module while it loads its views
+    from rest_framework.views import APIView
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +21,7 @@ class PrincipalThrottle(SimpleRateThrottle):
 
     scope = "read"
 
-    def allow_request(self, request: Request, view: APIView) -> bool:
+    def allow_request(self, request: Request, view: "APIView") -> bool:
         by_method: dict[str, Scope] = getattr(view, "required_scopes", {})
         needed = by_method.get(str(request.method), getattr(view, "required_scope", Scope.ADMIN))
         self.scope = "read" if needed == Scope.READ else "enrol"
@@ -30,6 +33,6 @@ class PrincipalThrottle(SimpleRateThrottle):
             logger.warning("throttling is off, Redis does not answer: %s", error)
             return True
 
-    def get_cache_key(self, request: Request, view: APIView) -> str:
+    def get_cache_key(self, request: Request, view: "APIView") -> str:
         ident = request.auth.throttle_id if isinstance(request.auth, Principal) else self.get_ident(request)
         return self.cache_format % {"scope": self.scope, "ident": ident}

@@ -65,7 +65,10 @@ def _on_its_side(image: Image.Image) -> bytes:
 
 def built_in() -> PhotoSet:
     """Two people to enrol, and pictures that the database has not seen."""
-    collins, hopper = _open("skimage", "data/astronaut.png"), _open("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")
+    collins, hopper = (
+        _open("skimage", "data/astronaut.png"),
+        _open("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+    )
     camera, coffee = _open("skimage", "data/camera.png"), _open("skimage", "data/coffee.png")
     chelsea = _open("skimage", "data/chelsea.png")
 

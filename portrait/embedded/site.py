@@ -109,7 +109,12 @@ def _programs(environment: Environment) -> list[Program]:
     web = ("uvicorn", "portrait.asgi:application", "--host", environment.host, "--port", str(environment.port))
     return [
         Program("web", [*python, *web, "--no-access-log", "--timeout-graceful-shutdown", "10"], stop_wait_s=20),
-        Program("worker", [*celery, "worker", level, f"--queues={','.join(QUEUES)}"], start_s=4, stop_wait_s=60),
+        Program(
+            "worker",
+            [*celery, "worker", level, "--without-gossip", "--without-mingle", f"--queues={','.join(QUEUES)}"],
+            start_s=4,
+            stop_wait_s=60,
+        ),
         Program(
             "beat", [*celery, "beat", level, "--pidfile=", f"--schedule={environment.var / 'run' / 'beat'}"], start_s=4
         ),

@@ -1,6 +1,5 @@
 """The portrait database: who is who, their pictures, and the vectors that find them."""
 
-
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
@@ -75,7 +74,9 @@ class Identity(BaseModel):
     class Meta:
         verbose_name_plural = "identities"
         ordering = ["-created_at"]
-        constraints = [models.UniqueConstraint(fields=["collection", "external_id"], name="one_identity_an_external_id")]
+        constraints = [
+            models.UniqueConstraint(fields=["collection", "external_id"], name="one_identity_an_external_id")
+        ]
         indexes = [models.Index(fields=["collection", "name"]), models.Index(fields=["-created_at", "-id"])]
 
     def __str__(self) -> str:
@@ -133,5 +134,3 @@ class PortraitEmbedding(models.Model):
 
     def __str__(self) -> str:
         return f"vector of {self.portrait_id} by {self.model_id}"
-
-

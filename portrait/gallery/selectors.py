@@ -11,8 +11,8 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 from pgvector.django import L2Distance, VectorField
 
-from portrait.core.auth import Principal
 from portrait.core.errors import NotFoundError, PortraitError
+from portrait.core.principal import Principal
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.similarity import DECISION, Calibration
 

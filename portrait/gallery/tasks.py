@@ -49,5 +49,3 @@ class EnrolHandler:
         if identity is None:
             raise NotFoundError("The identity was deleted before this picture was enrolled.")
         return report_json(store_photo(identity=identity, photo=prepared, index=item.index))
-
-

@@ -1,6 +1,5 @@
 """Long work and its items. The rows are the truth; what lies in the broker is only a hint to look here."""
 
-
 from django.db import models
 
 from portrait.core.models import ApiKey, BaseModel
@@ -67,5 +66,3 @@ class JobItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id}/{self.index}"
-
-

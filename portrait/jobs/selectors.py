@@ -50,8 +50,7 @@ def lost_items(*, waiting_for: timedelta) -> "QuerySet[JobItem]":
     """Items nobody works on: enqueued too long ago and not begun, or with a lease that ran out."""
     now = timezone.now()
     return JobItem.objects.filter(
-        Q(state=ItemState.WAITING, enqueued_at__lt=now - waiting_for)
-        | Q(state=ItemState.RUNNING, leased_until__lt=now)
+        Q(state=ItemState.WAITING, enqueued_at__lt=now - waiting_for) | Q(state=ItemState.RUNNING, leased_until__lt=now)
     ).select_related("job")
 
 

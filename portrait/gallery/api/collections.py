@@ -1,6 +1,6 @@
 """`/api/v1/collections`: tenants."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import QuerySet
 from rest_framework import serializers, viewsets
@@ -52,10 +52,8 @@ class CollectionViewSet(viewsets.ModelViewSet[Collection]):
         serializer.instance = identities.create_collection(**serializer.validated_data)
 
     def perform_update(self, serializer: BaseSerializer[Collection]) -> None:
-        assert serializer.instance is not None
-        serializer.instance = identities.update_collection(
-            collection=serializer.instance, **serializer.validated_data
-        )
+        collection = cast(Collection, serializer.instance)
+        serializer.instance = identities.update_collection(collection=collection, **serializer.validated_data)
 
     def perform_destroy(self, instance: Collection) -> None:
         identities.delete_collection(collection=instance)

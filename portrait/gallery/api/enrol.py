@@ -5,8 +5,8 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from portrait.core.auth import Principal
 from portrait.core.pictures import PictureField, picture_from_url
+from portrait.core.principal import Principal
 from portrait.gallery.api.portraits import PortraitSerializer
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity

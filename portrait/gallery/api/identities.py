@@ -1,7 +1,7 @@
 """`/api/v1/identities`, and the portraits of one."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
@@ -163,8 +163,7 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
         return Response(body | {"results": results}, status=201 if created else 200)
 
     def perform_update(self, serializer: BaseSerializer[Identity]) -> None:
-        assert serializer.instance is not None
-        identities.update_identity(identity=serializer.instance, **serializer.validated_data)
+        identities.update_identity(identity=cast(Identity, serializer.instance), **serializer.validated_data)
 
     def perform_destroy(self, instance: Identity) -> None:
         identities.delete_identity(identity=instance)
@@ -185,5 +184,3 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
         serializer = enrol.PortraitsRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         return enrol.enrol(identity=identity, principal=principal_of(request), asked=serializer.validated_data)
-
-

@@ -60,9 +60,7 @@ class PhotoReport:
 Prepared = PreparedPhoto | PortraitError | ImageError
 
 
-def prepare_photos(
-    photos: Sequence[bytes], *, choice: str | Box | None = None, force: bool = False
-) -> list[Prepared]:
+def prepare_photos(photos: Sequence[bytes], *, choice: str | Box | None = None, force: bool = False) -> list[Prepared]:
     """Decode, analyse and judge pictures, all in one batch; a bad one becomes its error and stops no other.
 
     choice: which face of a picture with several (`face_choice.parse_choice`). force: take poor faces too.
@@ -92,9 +90,7 @@ def prepare_face(data: bytes, image: Image, face: Face) -> PreparedPhoto:
     """Encode what is kept of a picture: upright, without metadata, and a thumbnail of the face."""
     height, width = image.shape[:2]
     jpeg = encode_jpeg(image, quality=IMAGE_QUALITY)
-    return PreparedPhoto(
-        hashlib.sha256(data).hexdigest(), width, height, jpeg, face_thumbnail(image, face.box), face
-    )
+    return PreparedPhoto(hashlib.sha256(data).hexdigest(), width, height, jpeg, face_thumbnail(image, face.box), face)
 
 
 def _require_quality(face: Face, *, force: bool) -> None:
@@ -148,9 +144,7 @@ def enrol_person(
     """
     prepared = _require_one(prepare_photos(photos, choice=choice, force=force))
     with transaction.atomic():
-        identity, created = get_or_create_identity(
-            collection=collection, name=name, external_id=external_id, **values
-        )
+        identity, created = get_or_create_identity(collection=collection, name=name, external_id=external_id, **values)
         return identity, created, store_photos(identity=identity, prepared=prepared)
 
 
@@ -163,9 +157,7 @@ def enrol_photos(
         PortraitError, ImageError: the only picture was refused.
         NothingEnrolledError: all of several pictures were refused; details hold the reports.
     """
-    return store_photos(
-        identity=identity, prepared=_require_one(prepare_photos(photos, choice=choice, force=force))
-    )
+    return store_photos(identity=identity, prepared=_require_one(prepare_photos(photos, choice=choice, force=force)))
 
 
 def _require_one(prepared: list[Prepared]) -> list[Prepared]:

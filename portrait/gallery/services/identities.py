@@ -129,5 +129,3 @@ def delete_collection(*, collection: Collection) -> None:
     if collection.name == DEFAULT_COLLECTION:
         raise ConflictError("The default collection cannot be deleted; delete its identities instead.")
     collection.delete()
-
-

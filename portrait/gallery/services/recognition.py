@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference.codec import decode
-from inference.types import Face, FaceAnalysis, Image
+from inference.types import Face, FaceAnalysis, FaceAssessment, Image
 from portrait.core.errors import NoFaceError
 from portrait.core.pipelines import codec_limits, embedder_spec, face_pipeline
 from portrait.gallery.models import Collection
@@ -39,7 +39,7 @@ def analyse(data: bytes) -> tuple[Image, FaceAnalysis]:
     return image, face_pipeline().analyse([image])[0]
 
 
-def detect(*, data: bytes) -> FaceDetections:
+def detect(*, data: bytes) -> FaceAssessment:
     """Find the faces of one picture, with their quality; no embedding is made."""
     return face_pipeline().detect([decode(data, limits=codec_limits())])[0]
 
@@ -59,9 +59,7 @@ def recognise(
     image, analysis = analyse(data)
     recognised = []
     for face in analysis.faces:
-        candidates = nearest_identities(
-            collection, face.embedding.vector, top_k=top_k, min_similarity=min_similarity
-        )
+        candidates = nearest_identities(collection, face.embedding.vector, top_k=top_k, min_similarity=min_similarity)
         is_stranger = not any(candidate.similarity >= DECISION for candidate in candidates)
         if register_strangers and is_stranger and face.quality.acceptable:
             stranger = register_unknown(collection=collection, photo=prepare_face(data, image, face))

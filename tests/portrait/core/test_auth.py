@@ -1,0 +1,217 @@
+"""Every way in, tried from outside: no key, wrong key, wrong scope, other collection."""
+
+import uuid
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import get_resolver
+from rest_framework.test import APIClient
+
+from portrait.core.models import ApiKey, Scope
+from portrait.core.services import create_api_key, revoke_api_keys
+from portrait.gallery.models import Collection, Identity, Portrait
+from portrait.jobs.models import Job
+from tests.portrait.conftest import MakeClient, b64, plain_jpeg
+
+pytestmark = pytest.mark.django_db
+
+SOME_ID = "00000000-0000-4000-8000-000000000000"
+READ_CALLS = [
+    ("post", "/api/v1/detect"),
+    ("post", "/api/v1/verify"),
+    ("post", "/api/v1/recognize"),
+    ("get", "/api/v1/collections"),
+    ("get", "/api/v1/collections/default"),
+    ("get", "/api/v1/identities"),
+    ("get", f"/api/v1/identities/{SOME_ID}"),
+    ("get", f"/api/v1/identities/{SOME_ID}/portraits"),
+    ("get", f"/api/v1/portraits/{SOME_ID}"),
+    ("get", f"/api/v1/portraits/{SOME_ID}/image"),
+    ("get", f"/api/v1/portraits/{SOME_ID}/thumbnail"),
+    ("get", "/api/v1/jobs"),
+    ("get", f"/api/v1/jobs/{SOME_ID}"),
+]
+ENROL_CALLS = [
+    ("post", "/api/v1/identities"),
+    ("patch", f"/api/v1/identities/{SOME_ID}"),
+    ("delete", f"/api/v1/identities/{SOME_ID}"),
+    ("post", f"/api/v1/identities/{SOME_ID}/portraits"),
+    ("delete", f"/api/v1/portraits/{SOME_ID}"),
+    ("post", f"/api/v1/jobs/{SOME_ID}/cancel"),
+]
+ADMIN_CALLS = [
+    ("post", "/api/v1/collections"),
+    ("patch", "/api/v1/collections/default"),
+    ("delete", "/api/v1/collections/default"),
+]
+ALL_CALLS = READ_CALLS + ENROL_CALLS + ADMIN_CALLS
+
+
+def _v1_patterns() -> set[str]:
+    found = set()
+
+    def walk(patterns: list[object], prefix: str) -> None:
+        for pattern in patterns:
+            route = prefix + str(pattern.pattern).lstrip("^").rstrip("$").rstrip("\\Z")  # type: ignore[attr-defined]
+            if hasattr(pattern, "url_patterns"):
+                walk(pattern.url_patterns, route)
+            elif route.startswith("api/v1/"):
+                found.add(route)
+
+    walk(get_resolver().url_patterns, "")
+    return found
+
+
+def test_the_lists_above_cover_every_address_of_the_api() -> None:
+    from django.urls import resolve
+
+    covered = {str(resolve(path).route) for _, path in ALL_CALLS}
+    covered = {route.replace("^", "").rstrip("$").removesuffix("\\Z") for route in covered}
+    assert {route.removesuffix("\\Z") for route in _v1_patterns()} == covered
+
+
+@pytest.mark.parametrize(("method", "path"), ALL_CALLS)
+def test_no_key_no_answer(method: str, path: str) -> None:
+    answer = getattr(APIClient(), method)(path)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "not_authenticated"
+    assert answer["WWW-Authenticate"] == "Api-Key"
+
+
+@pytest.mark.parametrize("header", ["Api-Key nonsense", "Api-Key ", "Api-Key", "Bearer x", "Basic YTpi", "\x00"])
+def test_a_wrong_key_opens_nothing(header: str) -> None:
+    assert APIClient(HTTP_AUTHORIZATION=header).get("/api/v1/identities").status_code == 401
+
+
+def test_a_revoked_key_opens_nothing() -> None:
+    row, key = create_api_key(name="old", scope=Scope.ADMIN)
+    client = APIClient(HTTP_AUTHORIZATION=f"Api-Key {key}")
+    assert client.get("/api/v1/identities").status_code == 200
+    assert revoke_api_keys(ids=[row.id]) == 1
+    assert client.get("/api/v1/identities").status_code == 401
+
+
+def test_the_key_itself_is_not_stored() -> None:
+    row, key = create_api_key(name="k", scope=Scope.READ)
+    stored = ApiKey.objects.filter(id=row.id).values().get()
+    assert key not in str(stored)
+    assert len(key) >= 43
+
+
+@pytest.mark.parametrize(("method", "path"), ENROL_CALLS + ADMIN_CALLS)
+def test_a_reading_key_changes_nothing(method: str, path: str, reader: APIClient) -> None:
+    answer = getattr(reader, method)(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(("method", "path"), ADMIN_CALLS)
+def test_an_enrolling_key_does_not_administer(method: str, path: str, enroller: APIClient) -> None:
+    assert getattr(enroller, method)(path).status_code == 403
+
+
+def test_register_unknown_needs_more_than_reading(reader: APIClient) -> None:
+    answer = reader.post("/api/v1/recognize", {"image": b64(plain_jpeg()), "register_unknown": True}, format="json")
+    assert answer.status_code == 403
+
+
+@pytest.fixture
+def foreign(other_collection: Collection) -> dict[str, str]:
+    """Things in a collection that a caller has no right to."""
+    identity = Identity.objects.create(collection=other_collection, name="Foreign", external_id="f-1")
+    portrait = Portrait.objects.create(
+        identity=identity,
+        image="portraits/none.jpg",
+        thumbnail="thumbnails/none.jpg",
+        width=10,
+        height=10,
+        box=[0, 0, 5, 5],
+        detector="test",
+        score=1,
+        quality={},
+        sha256="0" * 64,
+    )
+    job = Job.objects.create(kind="enrol", queue="ingest", collection_id=other_collection.id)
+    return {"identity": str(identity.id), "portrait": str(portrait.id), "job": str(job.id)}
+
+
+def test_another_collection_is_as_if_it_did_not_exist(
+    make_client: MakeClient, collection: Collection, other_collection: Collection, foreign: dict[str, str]
+) -> None:
+    """Every address that names an object, with an admin's scope but the wrong collection."""
+    client = make_client(Scope.ADMIN, [collection])
+    identity, portrait, job = (foreign[name] for name in ("identity", "portrait", "job"))
+    calls = [
+        ("get", f"/api/v1/identities/{identity}", None),
+        ("patch", f"/api/v1/identities/{identity}", {"name": "Mine"}),
+        ("delete", f"/api/v1/identities/{identity}", None),
+        ("get", f"/api/v1/identities/{identity}/portraits", None),
+        ("post", f"/api/v1/identities/{identity}/portraits", {"image": b64(plain_jpeg())}),
+        ("get", f"/api/v1/portraits/{portrait}", None),
+        ("delete", f"/api/v1/portraits/{portrait}", None),
+        ("get", f"/api/v1/portraits/{portrait}/image", None),
+        ("get", f"/api/v1/portraits/{portrait}/thumbnail", None),
+        ("get", f"/api/v1/jobs/{job}", None),
+        ("post", f"/api/v1/jobs/{job}/cancel", None),
+        ("get", f"/api/v1/collections/{other_collection.name}", None),
+        ("patch", f"/api/v1/collections/{other_collection.id}", {"description": "mine"}),
+        ("delete", f"/api/v1/collections/{other_collection.name}", None),
+        ("get", f"/api/v1/identities?collection={other_collection.name}", None),
+        ("post", "/api/v1/identities", {"name": "X", "collection": other_collection.name}),
+        ("post", "/api/v1/recognize", {"image": b64(plain_jpeg()), "collection": other_collection.name}),
+    ]
+    for method, path, body in calls:
+        answer = getattr(client, method)(path, body, format="json")
+        assert (method, path, answer.status_code) == (method, path, 404)
+        assert answer.json()["error"]["code"] == "not_found"
+    assert Identity.objects.get(id=identity).name == "Foreign"
+    assert Portrait.objects.filter(id=portrait).exists()
+
+
+def test_lists_hold_only_what_is_within_reach(
+    make_client: MakeClient, collection: Collection, foreign: dict[str, str]
+) -> None:
+    mine = Identity.objects.create(collection=collection, name="Mine")
+    client = make_client(Scope.READ, [collection])
+    assert [row["id"] for row in client.get("/api/v1/identities").json()["results"]] == [str(mine.id)]
+    assert [row["name"] for row in client.get("/api/v1/collections").json()["results"]] == [collection.name]
+    assert client.get("/api/v1/jobs").json()["results"] == []
+
+
+def test_a_bound_key_makes_no_collections(make_client: MakeClient, collection: Collection) -> None:
+    client = make_client(Scope.ADMIN, [collection])
+    assert client.post("/api/v1/collections", {"name": "new"}, format="json").status_code == 403
+
+
+def test_a_key_for_several_collections_has_to_choose(
+    make_client: MakeClient, collection: Collection, other_collection: Collection
+) -> None:
+    client = make_client(Scope.ENROL, [collection, other_collection])
+    answer = client.post("/api/v1/identities", {"name": "X"}, format="json")
+    assert answer.json()["error"]["code"] == "collection_required"
+    body = {"name": "X", "collection": str(other_collection.id)}
+    assert client.post("/api/v1/identities", body, format="json").json()["collection"] == other_collection.name
+
+
+def test_sessions_only_of_staff_and_only_with_csrf(collection: Collection) -> None:
+    User.objects.create_user("guest", password="pw")
+    User.objects.create_user("clerk", password="pw", is_staff=True)
+    User.objects.create_superuser("root", password="pw")
+    for name, get_status, post_status in [("guest", 401, 401), ("clerk", 200, 403), ("root", 200, 201)]:
+        client = APIClient()
+        assert client.login(username=name, password="pw")
+        assert client.get("/api/v1/identities").status_code == get_status
+        body = {"name": "X", "collection": collection.name}
+        assert client.post("/api/v1/identities", body, format="json").status_code == post_status
+    strict = APIClient(enforce_csrf_checks=True)
+    strict.login(username="root", password="pw")
+    assert strict.post("/api/v1/identities", {"name": "X"}, format="json").status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/media/portraits/x.jpg", "/media/", "/var/media/", "/static/../var/secrets/django"])
+def test_media_have_no_public_address(path: str) -> None:
+    assert APIClient().get(path).status_code == 404
+
+
+def test_ids_that_are_none(admin: APIClient) -> None:
+    for path in ("identities/1", "identities/%00", "portraits/x", "jobs/x", f"identities/{uuid.uuid4()}"):
+        assert admin.get(f"/api/v1/{path}").status_code == 404

