@@ -31,6 +31,21 @@ class DetectorFamily(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FinePass:
+    """A second, finer look at large photos in which the first found, or suspected, small faces.
+
+    It is taken when the first pass scored anything narrower than `small_px` (pixels of its network's input) at
+    `suspect_score` or more, and it may add or improve only faces that are so small: of large ones the first pass is
+    the better judge, the finer one begins to see false ones.
+    """
+
+    long_side_px: int
+    score_threshold: float
+    suspect_score: float
+    small_px: float
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorSpec:
     """A face detector. Its input is `image`, uint8 RGB (n, height, width, 3), whatever the published network
     wants: the conversion is part of the ONNX graph. The image is scaled so that its longest side is at most
@@ -45,6 +60,7 @@ class DetectorSpec:
     has_landmarks: bool
     deadline_s: float = 10.0
     max_batch: int = 8
+    fine: FinePass | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +89,11 @@ class QualityLimits:
     """Where a face stops being a good portrait."""
 
     min_size_px: float = 40.0
-    min_sharpness: float = 20.0
+    min_sharpness: float = 15.0
     max_yaw: float = 45.0
     max_roll: float = 45.0
     min_detector_score: float = 0.6
-    min_brightness: float = 40.0
+    min_brightness: float = 35.0
     max_brightness: float = 225.0
     min_visible: float = 0.85
 
@@ -90,6 +106,7 @@ CENTERFACE = DetectorSpec(
     score_threshold=0.5,
     nms_iou=0.3,
     has_landmarks=True,
+    fine=FinePass(long_side_px=1280, score_threshold=0.6, suspect_score=0.3, small_px=24),
 )
 YUNET = DetectorSpec(
     name="yunet",

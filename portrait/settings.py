@@ -100,8 +100,7 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 
 STATIC_URL = "static/"
-STATIC_ROOT = PORTRAIT.var / "static"
-WHITENOISE_USE_FINDERS = True  # no collectstatic step is needed to run
+WHITENOISE_USE_FINDERS = True  # served out of the packages: no collectstatic step is needed
 
 # Media are biometric: there is no MEDIA_URL that a web server could hand out. Authorised views only.
 MEDIA_ROOT = PORTRAIT.var / "media"

@@ -41,7 +41,11 @@ def _servers_needed(args: list[str]) -> bool:
 
 def _start(config: pytest.Config) -> None:
     try:
-        running = services.use_or_start(environment=read_environment(), say=lambda text: print(text, file=sys.stderr))
+        running = services.use_or_start(environment=read_environment(), say=_say)
     except EmbeddedError as error:
         raise pytest.UsageError(f"The servers for the tests do not start. {error}") from error
     config.add_cleanup(running.stop)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

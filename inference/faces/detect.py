@@ -31,36 +31,52 @@ class Detector:
         Raises:
             ServerError: the inference server did not answer as asked.
         """
-        spec = self.spec
-        boxed = [letterbox(image, long_side_px=spec.long_side_px, stride_px=spec.stride_px) for image in images]
+        spec, fine = self.spec, self.spec.fine
+        lowest = spec.score_threshold if fine is None else min(spec.score_threshold, fine.suspect_score)
+        suspected = self._look(images, spec.long_side_px, lowest)
+        found = [tuple(face for face in faces if face.score >= spec.score_threshold) for faces in suspected]
+        if fine is None:
+            return found
+        limits = [fine.small_px * max(1.0, max(image.shape[:2]) / spec.long_side_px) for image in images]
+        again = [
+            index
+            for index, image in enumerate(images)
+            if max(image.shape[:2]) > spec.long_side_px and _small(suspected[index], limits[index])
+        ]
+        closer = self._look([images[index] for index in again], fine.long_side_px, fine.score_threshold)
+        for index, faces in zip(again, closer, strict=True):
+            found[index] = merged(found[index], _small(faces, limits[index]), spec.nms_iou)
+        return found
+
+    def _look(self, images: Sequence[Image], long_side_px: int, threshold: float) -> list[tuple[FaceDetection, ...]]:
+        """One pass over all images at one scale."""
+        boxed = [letterbox(image, long_side_px=long_side_px, stride_px=self.spec.stride_px) for image in images]
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, item in enumerate(boxed):
             groups[item.image.shape].append(index)
         found: dict[int, tuple[FaceDetection, ...]] = {}
-        for members in groups.values():
-            for start in range(0, len(members), spec.max_batch):
-                batch = members[start : start + spec.max_batch]
-                candidates = self._candidates(np.stack([boxed[index].image for index in batch]))
-                for index, candidate in zip(batch, candidates, strict=True):
-                    found[index] = self._faces(candidate, boxed[index], images[index])
+        for batch in (part for members in groups.values() for part in _parts(members, self.spec.max_batch)):
+            candidates = self._candidates(np.stack([boxed[index].image for index in batch]), threshold)
+            for index, candidate in zip(batch, candidates, strict=True):
+                found[index] = self._faces(candidate, boxed[index], images[index])
         return [found[index] for index in range(len(images))]
 
-    def _candidates(self, batch: Image) -> list[Candidates]:
+    def _candidates(self, batch: Image, threshold: float) -> list[Candidates]:
         answer = self._client.infer(
             self.spec.name, {"image": batch}, self._decoder.outputs, deadline_s=self.spec.deadline_s
         )
-        return [self._decoded(answer, row, *batch.shape[1:3]) for row in range(len(batch))]
+        height, width = batch.shape[1:3]
+        return [self._decoded(answer, row, height, width, threshold) for row in range(len(batch))]
 
-    def _decoded(self, answer: dict[str, Tensor], row: int, height: int, width: int) -> Candidates:
+    def _decoded(self, answer: dict[str, Tensor], row: int, height: int, width: int, threshold: float) -> Candidates:
         try:
             outputs = {name: tensor[row] for name, tensor in answer.items()}
-            candidates = self._decoder.decode(outputs, height, width, self.spec.score_threshold)
+            return self._decoder.decode(outputs, height, width, threshold)
         except (IndexError, ValueError, KeyError) as error:
             shapes = {name: tensor.shape for name, tensor in answer.items()}
             raise InvalidInferenceResponseError(
                 f"model {self.spec.name!r} answered {shapes} for images of {width} x {height}: {error}"
             ) from error
-        return candidates
 
     def _faces(self, candidates: Candidates, boxed: Letterbox, image: Image) -> tuple[FaceDetection, ...]:
         kept = non_maximum_suppression(candidates.boxes, candidates.scores, self.spec.nms_iou)
@@ -72,6 +88,30 @@ class Detector:
             for place, index in enumerate(kept)
             if (corners[place, 2:] - corners[place, :2]).min() >= _MIN_BOX_PX and np.isfinite(corners[place]).all()
         )
+
+
+def merged(coarse: Sequence[FaceDetection], closer: Sequence[FaceDetection], iou: float) -> tuple[FaceDetection, ...]:
+    """Both passes' faces, best score first: of two that overlap the better one, and nothing inside a larger face."""
+    outside = [face for face in closer if not any(_inside(face.box, other.box) for other in coarse)]
+    faces = [*coarse, *outside]
+    corners = np.array([[face.box.x, face.box.y, face.box.right, face.box.bottom] for face in faces]).reshape(-1, 4)
+    kept = non_maximum_suppression(corners, np.array([face.score for face in faces]), iou)
+    return tuple(faces[index] for index in kept)
+
+
+def _inside(box: Box, other: Box) -> bool:
+    """Whether `box` lies mostly in `other` and is much smaller: an eye or a mouth taken for a face."""
+    width = min(box.right, other.right) - max(box.x, other.x)
+    height = min(box.bottom, other.bottom) - max(box.y, other.y)
+    return width > 0 and height > 0 and width * height > 0.6 * box.area and box.area < 0.5 * other.area
+
+
+def _small(faces: Sequence[FaceDetection], limit_px: float) -> list[FaceDetection]:
+    return [face for face in faces if face.box.width < limit_px]
+
+
+def _parts(members: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [members[start : start + size] for start in range(0, len(members), size)]
 
 
 def _detection(corners: Array, score: float, points: Array | None) -> FaceDetection:

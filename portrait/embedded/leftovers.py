@@ -1,7 +1,7 @@
 """Processes of an earlier run that lost their supervisor.
 
 The kernel stops the children of a supervisor that dies (`machine.tied_to_parent`), but they need a moment, and
-a stopped (SIGSTOP) or hung child may stay. Every child carries a marker in its environment. Whoever holds a
+a hung child may stay. Every child carries a marker in its environment. Whoever holds a
 group's lock knows that no supervisor of it lives, so that each marked process found then is such a leftover.
 """
 
@@ -36,8 +36,10 @@ def postmaster(data: Path) -> int | None:
     return None
 
 
-def stop_leftovers(var: Path, group: str, data: Path | None, say: Callable[[str], None]) -> None:
-    """Stop what an earlier run left behind: politely, then (never PostgreSQL) by force.
+def stop_leftovers(
+    var: Path, group: str, data: Path | None, say: Callable[[str], None], *, patience_s: float = 15.0
+) -> None:
+    """Stop what an earlier run left behind: politely, after `patience_s` (but never PostgreSQL) by force.
 
     Raises:
         EmbeddedError: something does not stop.
@@ -51,7 +53,7 @@ def stop_leftovers(var: Path, group: str, data: Path | None, say: Callable[[str]
     database = postmaster(data) if data else None
     if database:
         _signal_all([database], signal.SIGINT)
-    if _wait_gone(lambda: bool(marked_processes(value)), 15):
+    if _wait_gone(lambda: bool(marked_processes(value)), patience_s):
         _signal_all(marked_processes(value), signal.SIGKILL)
     if _wait_gone(lambda: bool(marked_processes(value) or (data and postmaster(data))), 60):
         raise EmbeddedError(
