@@ -4,6 +4,7 @@ import logging
 from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerError
 
 from inference.errors import InferenceError
@@ -14,7 +15,7 @@ from portrait.jobs.models import Job, JobItem
 logger = logging.getLogger(__name__)
 
 SWEEP_BATCH = 500
-WAITING_TOO_LONG = timedelta(seconds=60)
+
 KEEP_JOBS = timedelta(days=30)
 
 
@@ -70,7 +71,7 @@ def _again(item: JobItem, code: str, message: str) -> None:
 @shared_task
 def sweep() -> None:
     """Give again to the broker what nobody works on: after a killed worker or an emptied Redis."""
-    lost = list(selectors.lost_items(waiting_for=WAITING_TOO_LONG)[:SWEEP_BATCH])
+    lost = list(selectors.lost_items(waiting_for=timedelta(seconds=settings.PORTRAIT.job_lease_s))[:SWEEP_BATCH])
     services.mark_enqueued(item_ids=[item.id for item in lost])
     for item in lost:
         enqueue(queue=item.job.queue, item_ids=[item.id])
