@@ -106,7 +106,7 @@ CENTERFACE = DetectorSpec(
     score_threshold=0.5,
     nms_iou=0.3,
     has_landmarks=True,
-    fine=FinePass(long_side_px=1280, score_threshold=0.6, suspect_score=0.3, small_px=24),
+    fine=FinePass(long_side_px=1600, score_threshold=0.6, suspect_score=0.3, small_px=24),
 )
 YUNET = DetectorSpec(
     name="yunet",

@@ -19,7 +19,7 @@ def landmarks_or_average(face: FaceDetection) -> Array:
 
 def average_landmarks(box: Box) -> Array:
     """Shape (5, 2), pixels."""
-    return np.array([box.x, box.y]) + AVERAGE_FACE * np.array([box.width, box.height])
+    return np.asarray(AVERAGE_FACE * [box.width, box.height] + [box.x, box.y])
 
 
 def chip_transform(face: FaceDetection, spec: EmbedderSpec) -> Matrix:

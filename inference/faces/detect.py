@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from inference.client import InferenceClient, Tensor
-from inference.config import DetectorSpec
+from inference.config import DetectorSpec, FinePass
 from inference.errors import InvalidInferenceResponseError
 from inference.faces.decoders import DECODERS, Candidates
 from inference.geometry import Array, Letterbox, letterbox, non_maximum_suppression
@@ -45,7 +45,7 @@ class Detector:
         ]
         closer = self._look([images[index] for index in again], fine.long_side_px, fine.score_threshold)
         for index, faces in zip(again, closer, strict=True):
-            found[index] = merged(found[index], _small(faces, limits[index]), spec.nms_iou)
+            found[index] = merged(found[index], faces, small_px=limits[index], fine=fine, iou=spec.nms_iou)
         return found
 
     def _look(self, images: Sequence[Image], long_side_px: int, threshold: float) -> list[tuple[FaceDetection, ...]]:
@@ -55,7 +55,9 @@ class Detector:
         for index, item in enumerate(boxed):
             groups[item.image.shape].append(index)
         found: dict[int, tuple[FaceDetection, ...]] = {}
-        for batch in (part for members in groups.values() for part in _parts(members, self.spec.max_batch)):
+        # a closer look has larger images: fewer of them in a batch keep the network's memory where it was
+        size = max(1, int(self.spec.max_batch * min(1.0, self.spec.long_side_px / long_side_px) ** 2))
+        for batch in (part for members in groups.values() for part in _parts(members, size)):
             candidates = self._candidates(np.stack([boxed[index].image for index in batch]), threshold)
             for index, candidate in zip(batch, candidates, strict=True):
                 found[index] = self._faces(candidate, boxed[index], images[index])
@@ -90,10 +92,22 @@ class Detector:
         )
 
 
-def merged(coarse: Sequence[FaceDetection], closer: Sequence[FaceDetection], iou: float) -> tuple[FaceDetection, ...]:
-    """Both passes' faces, best score first: of two that overlap the better one, and nothing inside a larger face."""
-    outside = [face for face in closer if not any(_inside(face.box, other.box) for other in coarse)]
-    faces = [*coarse, *outside]
+def merged(
+    coarse: Sequence[FaceDetection],
+    closer: Sequence[FaceDetection],
+    *,
+    small_px: float,
+    fine: FinePass,
+    iou: float,
+) -> tuple[FaceDetection, ...]:
+    """Both passes' faces, best score first.
+
+    The first pass decides on faces of `small_px` and more, the closer one on smaller ones: it adds those it sees,
+    unless they lie inside a larger face, and confirms those the first was not sure of.
+    """
+    added = [face for face in _small(closer, small_px) if not any(_inside(face.box, other.box) for other in coarse)]
+    sure = [face for face in coarse if face.box.width >= small_px or face.score >= fine.score_threshold]
+    faces = [*sure, *added]
     corners = np.array([[face.box.x, face.box.y, face.box.right, face.box.bottom] for face in faces]).reshape(-1, 4)
     kept = non_maximum_suppression(corners, np.array([face.score for face in faces]), iou)
     return tuple(faces[index] for index in kept)

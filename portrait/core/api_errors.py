@@ -63,8 +63,8 @@ def _from_drf(error: exceptions.APIException) -> Response:
         return Response(error_body("invalid", f"{field}: {message}" if field else message, field), 400)
     if header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = header
-    if isinstance(error, exceptions.Throttled) and error.wait is not None:
-        headers["Retry-After"] = str(int(error.wait) + 1)
+    if (wait_s := getattr(error, "wait", None)) is not None:
+        headers["Retry-After"] = str(int(wait_s) + 1)
     code = error.get_codes()
     return Response(
         error_body(code if isinstance(code, str) else "error", str(error.detail)), error.status_code, headers=headers

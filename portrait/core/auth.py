@@ -1,7 +1,7 @@
 """Who calls, and what they may: API keys and staff sessions become a `Principal` (`request.auth`)."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q
@@ -48,7 +48,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 class StaffSessionAuthentication(SessionAuthentication):
     """A signed-in staff user; a superuser may do everything, other staff may read. CSRF is checked."""
 
-    def authenticate(self, request: Request) -> tuple[object, Principal] | None:  # type: ignore[override]
+    def authenticate(self, request: Request) -> tuple[Any, Principal] | None:
         found = super().authenticate(request)
         if found is None or not found[0].is_staff:
             return None

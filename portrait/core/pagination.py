@@ -6,7 +6,7 @@ from rest_framework.pagination import CursorPagination
 class NewestFirstPagination(CursorPagination):
     """Newest first, 50 rows a page, `?page_size=` up to 500."""
 
-    ordering = ("-created_at", "-id")  # type: ignore[assignment]
+    ordering = ("-created_at", "-id")
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 500

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -57,12 +58,9 @@ class PictureFileField(PictureField):
 
 def picture_from_url(url: str) -> bytes:
     """The guarded fetch, with this deployment's limits."""
-    private = settings.PORTRAIT.image_url_private
-    limits = FetchLimits(
-        max_bytes=codec_limits().max_bytes,
-        allow_private=private,
-        **({"ports": None} if private else {}),
-    )
+    limits = FetchLimits(max_bytes=codec_limits().max_bytes)
+    if settings.PORTRAIT.image_url_private:
+        limits = replace(limits, allow_private=True, ports=None)
     return fetch_image(url, limits=limits)
 
 

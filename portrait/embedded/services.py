@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,8 @@ def stop_group(environment: Environment, group: Group) -> None:
     addresses.withdraw(environment)
     group.stop()
     triton.remove_shared_memory(environment.var)
+    if group.sockets != environment.var / "run":
+        shutil.rmtree(group.sockets, ignore_errors=True)
 
 
 def all_external(environment: Environment) -> bool:

@@ -24,6 +24,7 @@ from portrait.embedded import leftovers, lock
 from portrait.embedded.errors import EmbeddedError
 from portrait.embedded.machine import tied_to_parent
 
+_SUPERVISOR = (sys.executable, "-P", "-m", "supervisor.supervisord")  # -P: import nothing from its directory
 UNREACHABLE = (OSError, http.client.HTTPException, xmlrpc.client.Error)
 
 
@@ -100,12 +101,12 @@ class Group:
         self.socket.unlink(missing_ok=True)
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = self.var / "run" / f"{self.name}.conf"
-        config.write_text(self._config(programs))
+        config.write_text(self._config(programs, directory))
         config.chmod(0o600)
         tie = (*tied_to_parent("TERM"), "--") if attached else ()
         process = subprocess.Popen(  # noqa: S603  (our own command)
-            [*tie, sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(config)],
-            cwd=directory,
+            [*tie, *_SUPERVISOR, "--nodaemon", "--configuration", str(config)],
+            cwd=self.var,
             env={**os.environ, leftovers.MARKER: leftovers.marker_value(self.var, self.name)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -154,13 +155,14 @@ class Group:
         with proxy:
             return getattr(proxy.supervisor, method)()
 
-    def _config(self, programs: Sequence[Program]) -> str:
+    def _config(self, programs: Sequence[Program], directory: Path) -> str:
+        """Supervisor's configuration; paths in it are relative to `var`. One group: its programs stop side by side."""
         sections = [
             f"""[supervisord]
-logfile = {_escaped(self.log)}
+logfile = log/{self.log.name}
 logfile_maxbytes = 5MB
 logfile_backups = 1
-pidfile = {_escaped(self.var / "run" / f"{self.name}.pid")}
+pidfile = run/{self.name}.pid
 nocleanup = true
 
 [unix_http_server]
@@ -171,11 +173,14 @@ chmod = 0700
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
         ]
-        return "\n".join(sections + [self._program_section(program) for program in programs])
+        group = f"[group:{self.name}]\nprograms = {','.join(program.name for program in programs)}\n"
+        return "\n".join([*sections, *(_program_section(program, directory) for program in programs), group])
 
-    def _program_section(self, program: Program) -> str:
-        return f"""[program:{program.name}]
+
+def _program_section(program: Program, directory: Path) -> str:
+    return f"""[program:{program.name}]
 command = {_escaped(program.command_line())}
+directory = {_escaped(directory)}
 autorestart = true
 startsecs = {program.start_s}
 startretries = 3
@@ -184,7 +189,7 @@ stopwaitsecs = {program.stop_wait_s}
 killasgroup = true
 umask = 077
 redirect_stderr = true
-stdout_logfile = {_escaped(self.var / "log" / f"{program.name}.log")}
+stdout_logfile = log/{program.name}.log
 stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 3
 """

@@ -64,7 +64,8 @@ class IdentityForm(forms.ModelForm[Identity]):
 
 class PortraitInline(admin.TabularInline[Portrait, Identity]):
     model = Portrait
-    fields = readonly_fields = ["face", "score", "quality_score", "reasons", "size", "created_at"]
+    fields = ["face", "score", "quality_score", "reasons", "size", "created_at"]
+    readonly_fields = ["face", "score", "quality_score", "reasons", "size", "created_at"]
     extra = max_num = 0
 
     def has_add_permission(self, request: HttpRequest, obj: Identity | None = None) -> bool:

@@ -11,7 +11,7 @@ from portrait.gallery.models import Portrait
 
 @receiver(post_delete, sender=Portrait)
 def delete_portrait_files(sender: type[Portrait], instance: Portrait, **kwargs: Any) -> None:
-    files = [(file.storage, file.name) for file in (instance.image, instance.thumbnail) if file]
+    files = [(file.storage, str(file.name)) for file in (instance.image, instance.thumbnail) if file]
 
     def delete() -> None:
         for storage, name in files:

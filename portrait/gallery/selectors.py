@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from django.core.exceptions import ValidationError
@@ -57,7 +58,8 @@ def find_collection(principal: Principal, name: str | None) -> Collection:
             raise CollectionRequiredError("Name a 'collection': this key is bound to several.", field="collection")
         return bound[0]
     wanted = DEFAULT_COLLECTION if name is None else name
-    found = visible.filter(name=wanted).first() or visible.filter(id=as_uuid(wanted)).first()
+    wanted_id = as_uuid(wanted)
+    found = visible.filter(name=wanted).first() or (visible.filter(id=wanted_id).first() if wanted_id else None)
     if found is None:
         raise NotFoundError(f"There is no collection {wanted!r} within this key's reach.", field="collection")
     return found
@@ -77,6 +79,26 @@ def visible_identities(principal: Principal) -> "QuerySet[Identity]":
     if principal.collection_ids is None:
         return identities
     return identities.filter(collection_id__in=principal.collection_ids)
+
+
+def filter_identities(
+    identities: "QuerySet[Identity]",
+    *,
+    collection: Collection | None = None,
+    external_id: str | None = None,
+    name: str | None = None,
+    kind: str | None = None,
+    hidden: bool | None = None,
+) -> "QuerySet[Identity]":
+    """What fits all that is asked; `name` fits as a part, whatever its case."""
+    asked: dict[str, Any] = {
+        "collection": collection,
+        "external_id": external_id,
+        "name__icontains": name,
+        "kind": kind,
+        "hidden": hidden,
+    }
+    return identities.filter(**{lookup: value for lookup, value in asked.items() if value is not None})
 
 
 def with_portrait_counts(identities: "QuerySet[Identity]") -> "QuerySet[Identity]":

@@ -1,6 +1,7 @@
 """The small picture of a face that lists show."""
 
 import cv2
+import numpy as np
 
 from inference.codec import encode_jpeg
 from inference.types import Box, Image
@@ -19,4 +20,5 @@ def face_thumbnail(image: Image, box: Box) -> bytes:
     crop = image[top:bottom, left:right]
     scale = min(1.0, SIDE_PX / max(crop.shape[:2]))
     size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
-    return encode_jpeg(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), quality=85)
+    small = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return encode_jpeg(small, quality=85)

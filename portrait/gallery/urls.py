@@ -6,6 +6,7 @@ from rest_framework.routers import SimpleRouter
 from portrait.gallery.api.collections import CollectionViewSet
 from portrait.gallery.api.faces import DetectView, RecognizeView, VerifyView
 from portrait.gallery.api.identities import IdentityViewSet
+from portrait.gallery.api.identity_portraits import IdentityPortraitsView
 from portrait.gallery.api.portraits import PortraitViewSet
 
 router = SimpleRouter(trailing_slash=False)
@@ -17,5 +18,6 @@ urlpatterns = [
     path("detect", DetectView.as_view()),
     path("verify", VerifyView.as_view()),
     path("recognize", RecognizeView.as_view()),
+    path("identities/<str:identity>/portraits", IdentityPortraitsView.as_view()),
     *router.urls,
 ]

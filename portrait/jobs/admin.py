@@ -10,7 +10,8 @@ from portrait.jobs.models import Job, JobItem
 
 class JobItemInline(admin.TabularInline[JobItem, Job]):
     model = JobItem
-    fields = readonly_fields = ["index", "state", "attempts", "error_code", "error_message", "finished_at"]
+    fields = ["index", "state", "attempts", "error_code", "error_message", "finished_at"]
+    readonly_fields = ["index", "state", "attempts", "error_code", "error_message", "finished_at"]
     can_delete = False
     extra = 0
     max_num = 0

@@ -1,5 +1,6 @@
 """Reads of jobs: progress, and which items were lost."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -59,5 +60,5 @@ def finished_before(age: timedelta) -> "QuerySet[Job]":
     return Job.objects.filter(finished_at__lt=timezone.now() - age)
 
 
-def has_open_items(job_id: object) -> bool:
+def has_open_items(job_id: uuid.UUID) -> bool:
     return JobItem.objects.filter(job_id=job_id).exclude(state__in=FINAL_STATES).exists()

@@ -131,7 +131,7 @@ def delete_job(*, job: Job) -> None:
 
 
 def _delete_uploads_on_commit(items: list[JobItem]) -> None:
-    files = [(item.upload.storage, item.upload.name) for item in items if item.upload]
+    files = [(item.upload.storage, str(item.upload.name)) for item in items if item.upload]
 
     def delete() -> None:
         for storage, name in files:

@@ -23,7 +23,7 @@ def enqueue(*, queue: str, item_ids: list[int]) -> None:
     """Give items to the broker. Without a broker they wait in the ledger until `sweep` finds them."""
     try:
         for item_id in item_ids:
-            run_item.apply_async(args=[item_id], queue=queue)
+            run_item.apply_async(args=(item_id,), queue=queue)
     except (BrokerError, ConnectionError) as error:
         logger.warning("the broker does not answer, %d items wait in the ledger: %s", len(item_ids), error)
 
@@ -63,7 +63,7 @@ def _again(item: JobItem, code: str, message: str) -> None:
     services.give_back(item=item)
     pause_s = min(2**item.attempts, 30)
     try:
-        run_item.apply_async(args=[item.id], queue=item.job.queue, countdown=pause_s)
+        run_item.apply_async(args=(item.id,), queue=item.job.queue, countdown=pause_s)
     except (BrokerError, ConnectionError):
         logger.warning("the broker does not answer, item %s waits in the ledger", item)
 

@@ -18,6 +18,7 @@ from portrait.env import BASE_DIR
 
 MANAGE = [sys.executable, str(BASE_DIR / "manage.py")]
 PATIENCE_S = 60.0
+_EXTERNAL = ("DATABASE_URL", "REDIS_URL", "TRITON_URL")
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +43,11 @@ class Installation:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self.environment = {**os.environ, "PORTRAIT_VAR": str(var), "PORTRAIT_PORT": str(self.port)}
-        for name in ("DATABASE_URL", "REDIS_URL", "TRITON_URL"):
-            self.environment.pop(name, None)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if key not in _EXTERNAL}
+        return {**kept, "PORTRAIT_VAR": str(self.var), "PORTRAIT_PORT": str(self.port)}
 
     def manage(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -93,6 +96,6 @@ def installation() -> Iterator[Installation]:
     made = Installation(var)
     yield made
     for pid in made.processes():
-        os.kill(pid, signal.SIGINT if pid == leftovers.postmaster(var / "postgres") else signal.SIGTERM)
+        os.kill(pid, signal.SIGINT if pid == leftovers.postmaster(made.var / "postgres") else signal.SIGTERM)
     wait_for(lambda: not made.processes(), "the end of the test's processes")
     shutil.rmtree(var)

@@ -86,10 +86,10 @@ def test_what_is_missing_is_said_in_one_sentence(installation: Installation, tmp
 
 
 def test_a_var_with_a_path_too_long_for_sockets_works(installation: Installation) -> None:
-    installation.environment["PORTRAIT_VAR"] = str(installation.var / ("long" * 20) / "var 100% full")
+    installation.var = installation.var / ("long" * 20) / "var 100% full"
     started = installation.manage("services", "start")
     assert started.returncode == 0, started.stderr
-    url = json.loads((Path(installation.environment["PORTRAIT_VAR"]) / "run" / "endpoints.json").read_text())
+    url = json.loads((installation.var / "run" / "endpoints.json").read_text())
     with psycopg.connect(url["database_url"]) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert installation.manage("services", "stop").returncode == 0

@@ -48,7 +48,9 @@ def start_worker(tmp_path: Any) -> Iterator[Callable[[], "subprocess.Popen[bytes
     def start() -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "celery", "-A", "portrait.celery", "worker", "--beat", "--loglevel=INFO"]
         log = (tmp_path / "worker.log").open("ab")
-        worker = subprocess.Popen([*command, "--schedule", str(tmp_path / "beat")], env=environment, cwd=BASE_DIR, stdout=log, stderr=log)
+        worker = subprocess.Popen(
+            [*command, "--schedule", str(tmp_path / "beat")], env=environment, cwd=BASE_DIR, stdout=log, stderr=log
+        )
         workers.append(worker)
         return worker
 
@@ -145,9 +147,7 @@ def test_an_emptied_redis_loses_nothing(
     assert job_of(enroller, job)["progress"]["done"] == 3
 
 
-def test_triton_killed_and_back(
-    enroller: APIClient, identity: Identity, start_worker: Callable[[], Any]
-) -> None:
+def test_triton_killed_and_back(enroller: APIClient, identity: Identity, start_worker: Callable[[], Any]) -> None:
     """Meanwhile callers are told so, and work in the queue waits."""
     start_worker()
     (photo,) = variants(1)
@@ -207,9 +207,7 @@ def test_cancel_stops_what_has_not_begun(enroller: APIClient, identity: Identity
     assert not Portrait.objects.filter(identity=identity).exists()
 
 
-def test_an_unexpected_failure_ends_after_several_tries(
-    identity: Identity, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_failure_ends_after_several_tries(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
     """A poison item ends in `failed`, with the reason, and does not circle for ever."""
     job = create_job(kind="no-such-kind", queue="ingest", uploads=[b"x"], collection_id=None, parameters={})
     item = job.items.get()

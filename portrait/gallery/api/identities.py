@@ -7,7 +7,6 @@ from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers, viewsets
-from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -16,11 +15,10 @@ from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pictures import PICTURE_PARSERS, picture_request
 from portrait.gallery.api import enrol
-from portrait.gallery.api.portraits import PortraitSerializer
 from portrait.gallery.face_choice import parse_choice
-from portrait.gallery.models import Identity, Portrait
+from portrait.gallery.models import Identity
 from portrait.gallery.reports import report_json
-from portrait.gallery.selectors import find_collection, visible_identities, with_portrait_counts
+from portrait.gallery.selectors import filter_identities, find_collection, visible_identities, with_portrait_counts
 from portrait.gallery.services import identities
 from portrait.gallery.services.enrolment import enrol_person
 
@@ -138,18 +136,16 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
     }
 
     def get_queryset(self) -> "QuerySet[Identity]":
-        return with_portrait_counts(visible_identities(principal_of(self.request)))
-
-    def filter_queryset(self, queryset: "QuerySet[Identity]") -> "QuerySet[Identity]":
+        principal = principal_of(self.request)
+        found = with_portrait_counts(visible_identities(principal))
         if self.action != "list":
-            return queryset
+            return found
         serializer = IdentityFilterSerializer(data=self.request.query_params)
         serializer.is_valid(raise_exception=True)
-        asked = serializer.validated_data
+        asked = dict(serializer.validated_data)
         if "collection" in asked:
-            queryset = queryset.filter(collection=find_collection(principal_of(self.request), asked["collection"]))
-        lookups = {"external_id": "external_id", "name": "name__icontains", "kind": "kind", "hidden": "hidden"}
-        return queryset.filter(**{lookups[key]: asked[key] for key in lookups if asked.get(key) is not None})
+            asked["collection"] = find_collection(principal, asked["collection"])
+        return filter_identities(found, **asked)
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         serializer = IdentityRequestSerializer(data=request.data)
@@ -167,20 +163,3 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
 
     def perform_destroy(self, instance: Identity) -> None:
         identities.delete_identity(identity=instance)
-
-    @extend_schema(methods=["GET"], responses=PortraitSerializer(many=True))
-    @extend_schema(
-        methods=["POST"],
-        request=picture_request(enrol.PortraitsRequestSerializer),
-        responses={201: enrol.EnrolAnswerSerializer, 202: enrol.JobAnswerSerializer},
-    )
-    @action(detail=True, methods=["get", "post"])
-    def portraits(self, request: Request, pk: str) -> Response:
-        """GET: the portraits. POST: enrol one or many pictures; `async`: through the queue, answered by a job."""
-        identity = self.get_object()
-        if request.method == "GET":
-            page = self.paginate_queryset(Portrait.objects.filter(identity=identity))  # type: ignore[type-var]
-            return self.get_paginated_response(PortraitSerializer(page, many=True).data)
-        serializer = enrol.PortraitsRequestSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        return enrol.enrol(identity=identity, principal=principal_of(request), asked=serializer.validated_data)

@@ -257,7 +257,7 @@ def _model_of(face: Face) -> EmbeddingModel:
 def _delete_files(portrait: Portrait) -> None:
     for file in (portrait.image, portrait.thumbnail):
         if file:
-            file.storage.delete(file.name)
+            file.storage.delete(str(file.name))
 
 
 def _warnings(identity: Identity, photo: PreparedPhoto) -> list[EnrolmentWarning]:

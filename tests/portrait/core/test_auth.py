@@ -51,7 +51,7 @@ ALL_CALLS = READ_CALLS + ENROL_CALLS + ADMIN_CALLS
 
 def _plain(route: str) -> str:
     """A route without its groups and anchors."""
-    return re.sub(r"\(\?P<[^)]*\)", "{}", route).translate(str.maketrans("", "", "^$")).replace("\\Z", "")
+    return re.sub(r"\(\?P<[^)]*\)|<[^>]*>", "{}", route).translate(str.maketrans("", "", "^$")).replace("\\Z", "")
 
 
 def _v1_routes(patterns: list[Any], prefix: str = "") -> set[str]:
