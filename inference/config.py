@@ -133,8 +133,10 @@ DLIB_RESNET = EmbedderSpec(
     version="1",
     dims=128,
     chip_px=150,
-    template=((46.4, 46.7), (103.2, 45.6), (74.4, 78.6), (49.5, 103.0), (98.9, 102.0)),
-    distance_threshold=0.6,
+    # Where CenterFace's landmarks lie in dlib's own chips (46.4, 46.7) ... (98.9, 102.0), drawn 6 % nearer and 3 px up:
+    # on 210 altered ordinary faces the separation d' of same and different people rose from 3.93 to 4.13.
+    template=((44.7, 42.0), (104.9, 40.8), (74.4, 75.8), (48.0, 101.7), (100.3, 100.6)),
+    distance_threshold=0.59,
     similarity_slope=16.0,
 )
 EMBEDDERS = {DLIB_RESNET.name: DLIB_RESNET}

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import secrets
 import socket
 import tempfile
@@ -73,9 +74,9 @@ def choose(environment: Environment) -> Endpoints:
 
 
 def choose_sockets(environment: Environment) -> Path:
-    """The directory of the sockets: `<var>/run`, or a short one where the kernel does not take such a long path."""
+    """The directory of the sockets: `<var>/run`, or one in /tmp where that path is too long or not plain enough."""
     run = environment.var / "run"
-    if not _too_long(run):
+    if _fits(run):
         return run
     remembered = run / "sockets"
     with contextlib.suppress(OSError):
@@ -130,9 +131,10 @@ def check_port_free(host: str, port: int) -> None:
             ) from error
 
 
-def _too_long(directory: Path) -> bool:
-    """Whether paths of sockets in `directory` would be longer than the kernel allows."""
-    return len(os.fsencode(directory)) + _ROOM_FOR_NAMES > _LONGEST_SOCKET_PATH
+def _fits(directory: Path) -> bool:
+    """Whether the kernel takes paths of sockets in `directory`, and Triton's shell commands its name."""
+    short = len(os.fsencode(directory)) + _ROOM_FOR_NAMES <= _LONGEST_SOCKET_PATH
+    return short and re.fullmatch(r"[\w./+@:,-]+", str(directory), re.ASCII) is not None
 
 
 def _read(path: Path) -> dict[str, object]:

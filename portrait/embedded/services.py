@@ -102,7 +102,7 @@ def stop(*, environment: Environment) -> bool:
 
 
 def status(*, environment: Environment) -> list[tuple[Process, str | None]]:
-    """The processes of the back ends, each with why it does not answer (None if it does); none where they do not run."""
+    """The processes of the back ends, each with why it does not answer (None if it does)."""
     endpoints = addresses.last(environment)
     if endpoints is None:
         return []

@@ -88,7 +88,7 @@ class Group:
     def processes(self) -> list[Process]:
         """Raises one of `UNREACHABLE` where no supervisor answers."""
         return [
-            Process(info["name"], info["statename"], info["pid"], Path(info["stdout_logfile"]))
+            Process(info["name"], info["statename"], info["pid"], self.var / info["stdout_logfile"])
             for info in self._call("getAllProcessInfo")
         ]
 

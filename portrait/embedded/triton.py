@@ -59,7 +59,7 @@ def program(environment: Environment, endpoints: Endpoints) -> Program:
         EmbeddedError: the environment is missing or unfit, or no model is built.
     """
     wheel = find_wheel(environment.triton_env)
-    work = environment.var / "triton"
+    work = _plain_path(environment.var / "triton", endpoints)
     models = repository.sync(environment.models_dir, work / "models", environment.cores)
     if not models:
         raise EmbeddedError(f"No model is built in {environment.models_dir}: run `python manage.py models build`.")
@@ -177,6 +177,17 @@ def _assemble_backends(wheel: TritonWheel, target: Path) -> None:
     shutil.copy2(wheel.stub, target / "python" / wheel.stub.name)
     (target / "onnxruntime").mkdir()
     shutil.copy2(_BACKEND_SOURCE, target / "onnxruntime" / "model.py")
+
+
+def _plain_path(work: Path, endpoints: Endpoints) -> Path:
+    """`work`, or a link to it: Triton starts its backend by a shell command in which it quotes no path."""
+    work.mkdir(parents=True, exist_ok=True)
+    if endpoints.sockets == work.parent / "run":
+        return work
+    link = endpoints.sockets / "triton"
+    link.unlink(missing_ok=True)
+    link.symlink_to(work, target_is_directory=True)
+    return link
 
 
 def _options(work: Path, endpoints: Endpoints, prefix: str) -> list[str]:

@@ -104,6 +104,9 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
     show_full_result_count = False
     inlines = [PortraitInline]
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Identity | None = None) -> list[str]:
+        return ["collection"] if obj else []  # the vectors repeat it; a person does not move by a form
+
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Identity]":
         return with_newest_portraits(with_portrait_counts(super().get_queryset(request)), FACES_SHOWN)
 
@@ -138,13 +141,13 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
 
     def _tell(self, request: HttpRequest, name: str, report: PhotoReport) -> None:
         if report.status == "accepted":
-            messages.success(request, f"{name}: enrolled.")
+            messages.success(request, f"Enrolled: {name}.")
         elif report.status == "duplicate":
-            messages.info(request, f"{name}: this very picture is enrolled already.")
+            messages.info(request, f"Enrolled already: this very picture, {name}.")
         else:
-            messages.error(request, f"{name}: {report.error}")
+            messages.error(request, f"Refused: {name}. {report.error}")
         for warning in report.warnings:
-            messages.warning(request, f"{name}: {warning.message} (similarity {warning.candidate.similarity:.2f})")
+            messages.warning(request, f"Look at {name}: {warning.message} (similarity {warning.candidate.similarity:.2f})")
 
 
 @admin.register(Collection)

@@ -59,7 +59,6 @@ def start_worker(tmp_path: Any) -> Iterator[Callable[[], "subprocess.Popen[bytes
         worker.terminate()
     for worker in workers:
         worker.wait(timeout=60)
-    print((tmp_path / "worker.log").read_text()[-4000:] if (tmp_path / "worker.log").exists() else "no worker ran")
 
 
 @pytest.fixture

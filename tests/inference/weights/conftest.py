@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto
 
 from inference.weights.convert import convert
-from inference.weights.manifest import Manifest, PackageSource, read_manifest
+from inference.weights.manifest import Manifest, ModelEntry, PackageSource, read_manifest
 from inference.weights.sources import find_in_folder, package_file
 
 SHARED_MODELS = Path(__file__).resolve().parents[4] / "shared" / "models"
@@ -20,6 +20,11 @@ SHARED_MODELS = Path(__file__).resolve().parents[4] / "shared" / "models"
 @pytest.fixture(scope="session")
 def manifest() -> Manifest:
     return read_manifest()
+
+
+@pytest.fixture
+def entry(manifest: Manifest) -> ModelEntry:
+    return manifest["centerface"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,151 @@
+"""The admin: enrolment by upload, faces in the list, keys; no query per row."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from PIL import Image
+from rest_framework.test import APIClient
+
+from portrait.core.models import ApiKey
+from portrait.demo.photos import COLLINS, HOPPER, built_in
+from portrait.gallery.models import Collection, Identity, Portrait
+from portrait.jobs.models import Job, JobItem
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def clerk() -> Iterator[Client]:
+    User.objects.create_superuser("root", password="pw")
+    client = Client()
+    assert client.login(username="root", password="pw")
+    return client
+
+
+def people(collection: Collection, count: int) -> None:
+    for number in range(count):
+        identity = Identity.objects.create(collection=collection, name=f"Person {number}")
+        for index in range(3):
+            Portrait.objects.create(
+                identity=identity,
+                image="portraits/none.jpg",
+                thumbnail="thumbnails/none.jpg",
+                width=10,
+                height=10,
+                box=[0, 0, 5, 5],
+                detector="test",
+                score=1,
+                quality={"score": 0.9, "reasons": []},
+                sha256=f"{index:064}",
+            )
+
+
+def queries(client: Client, url: str) -> int:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert client.get(url).status_code == 200
+    return len(captured)
+
+
+def test_no_query_per_row(clerk: Client, collection: Collection) -> None:
+    pages = [reverse(f"admin:{name}_changelist") for name in ("gallery_identity", "gallery_collection", "jobs_job")]
+    people(collection, 2)
+    clerk.get(pages[0])
+    few = [queries(clerk, page) for page in pages]
+    people(collection, 30)
+    for _ in range(30):
+        JobItem.objects.create(job=Job.objects.create(kind="enrol", queue="ingest"), index=0)
+    assert [queries(clerk, page) for page in pages] == few
+    first = Identity.objects.filter(collection=collection).first()
+    assert first is not None
+    people_page = clerk.get(pages[0]).content.decode()
+    assert people_page.count("/thumbnail") == 32 * 3
+
+
+def post(client: Client, identity: Identity | None, collection: Collection, **values: object) -> str:
+    url = (
+        reverse("admin:gallery_identity_change", args=[identity.pk])
+        if identity
+        else reverse("admin:gallery_identity_add")
+    )
+    inline = {f"portraits-{name}": "0" for name in ("TOTAL_FORMS", "INITIAL_FORMS", "MIN_NUM_FORMS", "MAX_NUM_FORMS")}
+    form = {"collection": collection.pk, "name": COLLINS, "external_id": "", "metadata": "{}", "kind": "known"}
+    answer = client.post(url, form | inline | values, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_a_person_is_enrolled_by_upload(clerk: Client, collection: Collection) -> None:
+    photos = built_in()
+    upload = SimpleUploadedFile("collins.jpg", photos.people[COLLINS][0].data, "image/jpeg")
+    cat = SimpleUploadedFile("cat.jpg", photos.probes[-1].data, "image/jpeg")
+    page = post(clerk, None, collection, photos=[upload, cat])
+    assert "Enrolled: collins.jpg." in page
+    assert "Refused: cat.jpg. No face was found" in page
+    identity = Identity.objects.get(collection=collection)
+    portrait = identity.portraits.get()
+    page = clerk.get(reverse("admin:gallery_identity_change", args=[identity.pk])).content.decode()
+    assert f"/api/v1/portraits/{portrait.pk}/thumbnail" in page
+    picture = clerk.get(f"/api/v1/portraits/{portrait.pk}/thumbnail")
+    assert max(Image.open(io.BytesIO(b"".join(picture.streaming_content))).size) <= 160
+    assert Client().get(f"/api/v1/portraits/{portrait.pk}/thumbnail").status_code == 401
+
+
+def test_several_faces_are_refused_unless_the_largest_is_meant(clerk: Client, collection: Collection) -> None:
+    both = next(photo.data for photo in built_in().probes if photo.name == "both in one picture")
+    page = post(clerk, None, collection, name=HOPPER, photos=[SimpleUploadedFile("both.jpg", both)])
+    assert "The picture holds 2 faces" in page
+    identity = Identity.objects.get(collection=collection)
+    page = post(clerk, identity, collection, name=HOPPER, photos=[SimpleUploadedFile("both.jpg", both)], largest="on")
+    assert "Enrolled: both.jpg." in page
+
+
+def test_a_key_is_shown_once_and_works_until_it_is_revoked(clerk: Client, collection: Collection) -> None:
+    form = {"name": "door", "scope": "read", "collections": [collection.pk]}
+    page = clerk.post(reverse("admin:core_apikey_add"), form, follow=True).content.decode()
+    key = page.split("The key is ")[1].split(" ")[0]
+    assert APIClient(HTTP_AUTHORIZATION=f"Api-Key {key}").get("/api/v1/identities").status_code == 200
+    row = ApiKey.objects.get(name="door")
+    assert row.collection_ids == [collection.pk]
+    listing = clerk.get(reverse("admin:core_apikey_changelist")).content.decode()
+    assert key not in listing
+    action = {"action": "revoke", "_selected_action": [str(row.pk)]}
+    clerk.post(reverse("admin:core_apikey_changelist"), action)
+    assert APIClient(HTTP_AUTHORIZATION=f"Api-Key {key}").get("/api/v1/identities").status_code == 401
+
+
+def test_every_page_of_the_admin_opens(clerk: Client, collection: Collection) -> None:
+    people(collection, 1)
+    job = Job.objects.create(kind="enrol", queue="ingest")
+    JobItem.objects.create(job=job, index=0)
+    identity = Identity.objects.get(collection=collection)
+    pages = [
+        reverse("admin:index"),
+        *(reverse(f"admin:{name}_changelist") for name in ("core_apikey", "gallery_embeddingmodel")),
+        reverse("admin:gallery_collection_add"),
+        reverse("admin:gallery_collection_change", args=[collection.pk]),
+        reverse("admin:gallery_identity_change", args=[identity.pk]),
+        reverse("admin:jobs_job_change", args=[job.pk]),
+        reverse("admin:core_apikey_add"),
+    ]
+    for page in pages:
+        assert clerk.get(page).status_code == 200, page
+
+
+def test_deleting_in_the_admin_deletes_the_files(clerk: Client, collection: Collection) -> None:
+    upload = SimpleUploadedFile("collins.jpg", built_in().people[COLLINS][0].data, "image/jpeg")
+    post(clerk, None, collection, photos=[upload])
+    portrait = Portrait.objects.get(identity__collection=collection)
+    storage, names = portrait.image.storage, [portrait.image.name, portrait.thumbnail.name]
+    assert all(storage.exists(name) for name in names)
+    url = reverse("admin:gallery_identity_delete", args=[portrait.identity_id])
+    clerk.post(url, {"post": "yes"})
+    assert not any(storage.exists(name) for name in names)
