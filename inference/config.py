@@ -106,14 +106,14 @@ CENTERFACE = DetectorSpec(
     score_threshold=0.5,
     nms_iou=0.3,
     has_landmarks=True,
-    fine=FinePass(long_side_px=1600, score_threshold=0.6, suspect_score=0.3, small_px=24),
+    fine=FinePass(long_side_px=1600, score_threshold=0.7, suspect_score=0.3, small_px=24),
 )
 YUNET = DetectorSpec(
     name="yunet",
     family=DetectorFamily.YUNET,
     long_side_px=640,
     stride_px=32,
-    score_threshold=0.6,
+    score_threshold=0.7,
     nms_iou=0.3,
     has_landmarks=True,
 )
@@ -122,7 +122,7 @@ ULTRAFACE = DetectorSpec(
     family=DetectorFamily.ULTRAFACE,
     long_side_px=320,
     stride_px=1,
-    score_threshold=0.7,
+    score_threshold=0.8,
     nms_iou=0.3,
     has_landmarks=False,
 )
@@ -136,7 +136,7 @@ DLIB_RESNET = EmbedderSpec(
     # Where CenterFace's landmarks lie in dlib's own chips (46.4, 46.7) ... (98.9, 102.0), drawn 6 % nearer and 3 px up:
     # on 210 altered ordinary faces the separation d' of same and different people rose from 3.93 to 4.13.
     template=((44.7, 42.0), (104.9, 40.8), (74.4, 75.8), (48.0, 101.7), (100.3, 100.6)),
-    distance_threshold=0.59,
+    distance_threshold=0.58,
     similarity_slope=16.0,
 )
 EMBEDDERS = {DLIB_RESNET.name: DLIB_RESNET}

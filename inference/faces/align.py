@@ -6,8 +6,14 @@ from inference.config import EmbedderSpec
 from inference.geometry import Array, Matrix, similarity_transform, warp
 from inference.types import Box, FaceDetection, Image
 
-AVERAGE_FACE: Array = np.array([[0.33, 0.40], [0.67, 0.40], [0.50, 0.60], [0.36, 0.78], [0.64, 0.78]])
-"""Where the five landmarks of an upright frontal face lie in its box, as shares of width and height."""
+AVERAGE_FACE: Array = np.array([[0.25, 0.42], [0.75, 0.42], [0.50, 0.62], [0.29, 0.78], [0.71, 0.78]])
+"""Where the five landmarks of an upright frontal face lie in UltraFace's boxes, as shares of width and height: the
+medians of 22 faces, made symmetric.
+
+What it costs, on 435 pairs of 30 ordinary faces: 93.8 % of same/different right at a distance of 0.6, where landmarks
+give 99.5 % (the mean distance of one person's photos grows from 0.45 to 0.51, that of two people's shrinks from 0.82
+to 0.74), as a turned or leaning head is not set upright.
+"""
 
 
 def landmarks_or_average(face: FaceDetection) -> Array:

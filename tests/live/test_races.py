@@ -1,0 +1,94 @@
+"""Two callers at the same moment, on the real database."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import close_old_connections
+
+from portrait.core.errors import ConflictError, NotFoundError
+from portrait.demo.photos import COLLINS, built_in
+from portrait.gallery.models import Collection, Identity, Portrait
+from portrait.gallery.services import enrolment, identities, recognition
+from portrait.jobs.services import claim, create_job
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CALLERS = 6
+
+
+def at_once(call: Callable[[int], Any]) -> list[Any]:
+    """Call from several threads; an exception is answered like a result."""
+
+    def one(number: int) -> Any:
+        try:
+            return call(number)
+        except Exception as error:
+            return error
+        finally:
+            close_old_connections()
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        return list(pool.map(one, range(CALLERS)))
+
+
+def collins() -> bytes:
+    return built_in().people[COLLINS][0].data
+
+
+def test_the_same_stranger_becomes_one_unknown_person(collection: Collection) -> None:
+    data = collins()
+    found = at_once(
+        lambda _: recognition.recognise(collection=collection, data=data, register_strangers=True)[0].candidates[0]
+    )
+    assert {candidate.identity.name for candidate in found} == {"unknown_person_1"}
+    assert Identity.objects.filter(collection=collection).count() == 1
+    collection.refresh_from_db()
+    assert collection.unknown_counter == 1
+
+
+def test_the_same_picture_is_stored_once(collection: Collection) -> None:
+    identity = Identity.objects.create(collection=collection, name=COLLINS)
+    (photo,) = enrolment.prepare_photos([collins()])
+    assert isinstance(photo, enrolment.PreparedPhoto)
+    reports = at_once(lambda _: enrolment.store_photo(identity=identity, photo=photo))
+    assert sorted(report.status for report in reports) == ["accepted"] + ["duplicate"] * (CALLERS - 1)
+    portrait = Portrait.objects.get(identity=identity)
+    folder, _ = portrait.image.name.rsplit("/", 1)
+    kept = [name for name in portrait.image.storage.listdir(folder)[1] if str(portrait.id) in name]
+    assert kept == [f"{portrait.id}.jpg"]
+
+
+def test_an_external_id_exists_once(collection: Collection) -> None:
+    def make(number: int) -> Identity:
+        return identities.create_identity(collection=collection, name=f"n{number}", external_id="e-1")
+
+    outcomes = at_once(make)
+    assert sum(isinstance(outcome, Identity) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, ConflictError) for outcome in outcomes) == CALLERS - 1
+
+
+def test_enrolment_by_external_id_meets_in_one_identity(collection: Collection) -> None:
+    data = collins()
+    outcomes = at_once(
+        lambda _: enrolment.enrol_person(collection=collection, name=COLLINS, external_id="e-1", photos=[data])
+    )
+    assert len({identity.id for identity, _, _ in outcomes}) == 1
+    assert sum(created for _, created, _ in outcomes) == 1
+    assert Portrait.objects.filter(identity__collection=collection).count() == 1
+
+
+def test_an_item_goes_to_one_worker(collection: Collection) -> None:
+    job = create_job(kind="enrol", queue="ingest", uploads=[b"x"], collection_id=collection.id, parameters={})
+    item_id = job.items.get().id
+    assert sum(item is not None for item in at_once(lambda _: claim(item_id=item_id))) == 1
+
+
+def test_an_identity_deleted_meanwhile_gets_no_portrait_and_no_file(collection: Collection) -> None:
+    identity = Identity.objects.create(collection=collection, name=COLLINS)
+    (photo,) = enrolment.prepare_photos([collins()])
+    assert isinstance(photo, enrolment.PreparedPhoto)
+    Identity.objects.filter(id=identity.id).delete()
+    with pytest.raises(NotFoundError):
+        enrolment.store_photo(identity=identity, photo=photo)
+    assert not Portrait.objects.filter(identity_id=identity.id).exists()
