@@ -74,7 +74,7 @@ def read_environment() -> Environment:
     Raises:
         environs.EnvError: a variable has a value that cannot be used; the message names it.
     """
-    env = FileAwareEnv()
+    env = FileAwareEnv(strip_whitespace=True)  # an editor ends a secret's file with a new line
     var = Path(env.str("PORTRAIT_VAR", str(BASE_DIR / "var"))).resolve()
     given = {key: env.str(key.upper(), "") for key in ENDPOINT_KEYS}
     external = frozenset(key for key, value in given.items() if value)

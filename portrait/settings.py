@@ -81,7 +81,7 @@ _database.setdefault("OPTIONS", {}).update(
         "pool": {"min_size": 0, "max_size": 16, "timeout": 5},
         # A filtered search goes on until it has enough rows, and the graph is searched wide enough
         # for a recall near an exact scan.
-        "options": "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=100",
+        "options": "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=200",
     }
 )
 DATABASES = {"default": _database}

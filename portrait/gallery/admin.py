@@ -147,7 +147,9 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
         else:
             messages.error(request, f"Refused: {name}. {report.error}")
         for warning in report.warnings:
-            messages.warning(request, f"Look at {name}: {warning.message} (similarity {warning.candidate.similarity:.2f})")
+            messages.warning(
+                request, f"Look at {name}: {warning.message} (similarity {warning.candidate.similarity:.2f})"
+            )
 
 
 @admin.register(Collection)

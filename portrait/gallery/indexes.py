@@ -5,8 +5,9 @@ from psycopg import sql
 
 from portrait.gallery.models import EmbeddingModel, PortraitEmbedding
 
-# pgvector's defaults are m=16, ef_construction=64; a wider construction costs build time only.
-M, EF_CONSTRUCTION = 16, 128
+# pgvector's defaults are 16 and 64. Poor pictures crowd near the mean of all faces and draw the graph's links to
+# themselves; more links and a wider construction keep everybody else reachable, for build time and space.
+M, EF_CONSTRUCTION = 24, 200
 
 
 def index_name(model: EmbeddingModel) -> str:

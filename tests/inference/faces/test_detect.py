@@ -24,7 +24,7 @@ def centerface_outputs(n: int, height: int, width: int) -> dict[str, np.ndarray]
 
 
 def put(outputs: dict[str, np.ndarray], row: int, box: tuple[float, float, float, float], score: float) -> None:
-    """A face at x, y, width, height (pixels of the network's input), its landmarks at a quarter, half ... of the box."""
+    """A face at x, y, width, height (pixels of the network's input), with landmarks at fixed shares of the box."""
     x, y, width, height = box
     centre_x, centre_y = (x + width / 2) / 4 - 0.5, (y + height / 2) / 4 - 0.5
     cell = (row, slice(None), int(centre_y), int(centre_x))

@@ -39,7 +39,9 @@ def test_no_face(choice: str | Box | None) -> None:
         choose_face([], choice)
 
 
-@pytest.mark.parametrize("text", ["biggest", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1,2,0,4", "1,2,-3,4", "nan,1,nan,1", ","])
+@pytest.mark.parametrize(
+    "text", ["biggest", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1,2,0,4", "1,2,-3,4", "nan,1,nan,1", ","]
+)
 def test_choices_that_are_none(text: str) -> None:
     with pytest.raises(InvalidFaceChoiceError):
         parse_choice(text)

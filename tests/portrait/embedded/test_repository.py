@@ -1,0 +1,57 @@
+from pathlib import Path
+
+from portrait.embedded import repository
+
+CONFIG = 'name: "a"\nbackend: "onnxruntime"\n# The launcher adds an instance_group.\n'
+
+
+def _model(models: Path, name: str, version: str | None = "1", config: str = CONFIG) -> None:
+    (models / name).mkdir(parents=True)
+    (models / name / "config.pbtxt").write_text(config)
+    if version:
+        (models / name / version).mkdir()
+        (models / name / version / "model.onnx").write_bytes(name.encode())
+
+
+def test_only_built_models_are_served_with_instances_that_fit_the_cores(tmp_path: Path) -> None:
+    _model(tmp_path / "models", "built")
+    _model(tmp_path / "models", "without_weights", version=None)
+    assert repository.sync(tmp_path / "models", tmp_path / "served", 3) == ["built"]
+    served = tmp_path / "served" / "built"
+    assert (served / "1" / "model.onnx").read_bytes() == b"built"
+    assert (served / "config.pbtxt").read_text().endswith("instance_group [ { kind: KIND_CPU count: 3 } ]\n")
+    assert [path.name for path in (tmp_path / "served").iterdir()] == ["built"]
+
+
+def test_a_model_that_chose_its_instances_keeps_them() -> None:
+    chosen = CONFIG + "instance_group [ { kind: KIND_CPU count: 1 } ]\n"
+    assert repository.render_config(chosen, 4) == chosen
+    assert "count: 8" in repository.render_config(CONFIG, 64)  # more do not help one another
+
+
+def test_sync_follows_changes_and_can_be_repeated(tmp_path: Path) -> None:
+    models, served = tmp_path / "models", tmp_path / "served"
+    _model(models, "stays")
+    _model(models, "goes")
+    repository.sync(models, served, 2)
+    before = (served / "stays" / "config.pbtxt").stat().st_mtime_ns
+    (models / "goes" / "1" / "model.onnx").unlink()
+    _model(models, "comes", version="2")
+    (models / "stays" / "3").mkdir()
+    (models / "stays" / "3" / "model.onnx").write_bytes(b"newer")
+    (models / "stays" / "1" / "model.onnx").unlink()
+
+    for _ in range(2):
+        assert repository.sync(models, served, 2) == ["comes", "stays"]
+        assert sorted(path.name for path in served.iterdir()) == ["comes", "stays"]
+        assert sorted(path.name for path in (served / "stays").iterdir()) == ["3", "config.pbtxt"]
+        assert (served / "comes" / "2" / "model.onnx").read_bytes() == b"comes"
+    assert (served / "stays" / "config.pbtxt").stat().st_mtime_ns == before  # not rewritten
+
+
+def test_links_follow_a_models_directory_that_moved(tmp_path: Path) -> None:
+    _model(tmp_path / "old", "a")
+    repository.sync(tmp_path / "old", tmp_path / "served", 1)
+    (tmp_path / "old").rename(tmp_path / "new")
+    repository.sync(tmp_path / "new", tmp_path / "served", 1)
+    assert (tmp_path / "served" / "a" / "1" / "model.onnx").read_bytes() == b"a"
