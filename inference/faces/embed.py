@@ -1,6 +1,5 @@
-"""Chips to vectors, and what the distance of two vectors says."""
+"""Chips to vectors, and how far two vectors are apart."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,21 +47,3 @@ def distance(one: Embedding, other: Embedding) -> float:
     if one.model != other.model:
         raise ValueError(f"embeddings of {one.model!r} and {other.model!r} cannot be compared")
     return float(np.linalg.norm(one.vector - other.vector))
-
-
-def similarity(distance: float, spec: EmbedderSpec, *, threshold: float | None = None) -> float:
-    """0..1, falling with the distance: a logistic curve that passes 0.5 at the threshold (`spec`'s, or a
-    collection's own)."""
-    limit = spec.distance_threshold if threshold is None else threshold
-    return 0.5 * (1.0 - math.tanh(0.5 * spec.similarity_slope * (distance - limit)))  # tanh never overflows
-
-
-def distance_at(similarity: float, spec: EmbedderSpec, *, threshold: float | None = None) -> float:
-    """The inverse of `similarity`: below this distance faces are at least so similar. 0 and 1 give -inf and inf
-    the other way about: no distance is too large for a similarity of 0."""
-    limit = spec.distance_threshold if threshold is None else threshold
-    if similarity <= 0:
-        return math.inf
-    if similarity >= 1:
-        return -math.inf
-    return limit + math.log(1 / similarity - 1) / spec.similarity_slope

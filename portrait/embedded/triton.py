@@ -44,8 +44,15 @@ class TritonWheel:
         return self.site_packages / "pytriton" / "tritonserver"
 
     @property
-    def libraries(self) -> Path:
-        return self.site_packages / "nvidia_pytriton.libs"
+    def libraries(self) -> str:
+        """The value of LD_LIBRARY_PATH: the wheel's own, and wherever Python lies as a shared library, where the
+        system's linker does not know: make unpacks Debian's package into the environment, pyenv has its own."""
+        config = (self.root / "pyvenv.cfg").read_text()
+        home = re.search(r"^home\s*=\s*(.+)$", config, re.M)
+        unpacked = self.root / "libpython" / "usr" / "lib" / "x86_64-linux-gnu"
+        places = [unpacked, *([Path(home[1]).parent / "lib"] if home else [])]
+        found = [place for place in places if (place / f"libpython{self.python}.so.1.0").is_file()]
+        return ":".join(str(place) for place in [self.site_packages / "nvidia_pytriton.libs", *found])
 
     @property
     def stub(self) -> Path:
@@ -60,7 +67,7 @@ def program(environment: Environment, endpoints: Endpoints) -> Program:
     """
     wheel = find_wheel(environment.triton_env)
     work = _plain_path(environment.var / "triton", endpoints)
-    models = repository.sync(environment.models_dir, work / "models", environment.cores)
+    models = sync_models(environment)
     if not models:
         raise EmbeddedError(f"No model is built in {environment.models_dir}: run `python manage.py models build`.")
     _assemble_backends(wheel, work / "backends")
@@ -79,6 +86,11 @@ def program(environment: Environment, endpoints: Endpoints) -> Program:
         start_s=5,
         stop_wait_s=25,
     )
+
+
+def sync_models(environment: Environment) -> list[str]:
+    """Bring the embedded repository up to date with `models_dir`; a running server loads new models when asked."""
+    return repository.sync(environment.models_dir, environment.var / "triton" / "models", environment.cores)
 
 
 def shared_memory_prefix(var: Path) -> str:
@@ -155,7 +167,7 @@ def _check_libraries(wheel: TritonWheel) -> None:
     """The backend's process needs Python as a shared library, which some Python installations lack."""
     trace = subprocess.run(  # noqa: S603  (a program of the wheel)
         [str(wheel.stub)],
-        env={"LD_TRACE_LOADED_OBJECTS": "1", "LD_LIBRARY_PATH": str(wheel.libraries)},
+        env={"LD_TRACE_LOADED_OBJECTS": "1", "LD_LIBRARY_PATH": wheel.libraries},
         capture_output=True,
         text=True,
         check=False,

@@ -12,10 +12,10 @@ from django.db.models.functions import Cast
 from numpy.typing import NDArray
 from pgvector.django import L2Distance, VectorField
 
+from inference.calibration import DECISION, Calibration
 from portrait.core.errors import NotFoundError, PortraitError
 from portrait.core.principal import Principal
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Portrait, PortraitEmbedding
-from portrait.gallery.similarity import DECISION, Calibration
 
 EXACT_BELOW = 10_000
 """Collections with fewer portraits are scanned exactly: that takes some milliseconds and misses nobody."""

@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference.calibration import DECISION
 from inference.types import FaceAnalysis
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
@@ -22,7 +23,6 @@ from portrait.gallery.reports import candidate_json
 from portrait.gallery.selectors import find_collection
 from portrait.gallery.services import recognition
 from portrait.gallery.services.enrolment import quality_json
-from portrait.gallery.similarity import DECISION
 
 MAX_TOP_K = 100
 

@@ -9,6 +9,7 @@ from django.core.files.base import ContentFile
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
+from inference.calibration import DECISION
 from inference.codec import decode, encode_jpeg
 from inference.errors import ImageError
 from inference.types import Box, Face, Image
@@ -18,7 +19,6 @@ from portrait.gallery.face_choice import choose_face
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.selectors import Candidate, nearest_identities
 from portrait.gallery.services.identities import get_or_create_identity
-from portrait.gallery.similarity import DECISION
 from portrait.gallery.thumbnails import face_thumbnail
 
 IMAGE_QUALITY = 95

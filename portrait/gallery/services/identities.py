@@ -1,5 +1,6 @@
 """Writes of collections and identities."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -18,7 +19,7 @@ def ensure_defaults() -> None:
         version=spec.version,
         defaults={
             "dims": spec.dims,
-            "calibration": {"threshold": spec.distance_threshold, "slope": spec.similarity_slope},
+            "calibration": asdict(spec.calibration),
             "state": EmbeddingModel.State.ACTIVE,
         },
     )

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference.calibration import DECISION
 from inference.codec import decode
 from inference.types import Face, FaceAnalysis, FaceAssessment, Image
 from portrait.core.errors import NoFaceError
 from portrait.core.pipelines import codec_limits, embedder_spec, face_pipeline
 from portrait.gallery.models import Collection
-from portrait.gallery.selectors import Candidate, calibration_of, nearest_identities
+from portrait.gallery.selectors import Candidate, nearest_identities
 from portrait.gallery.services.enrolment import prepare_face, register_unknown
-from portrait.gallery.similarity import DECISION, Calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,5 @@ def verify(*, data_a: bytes, data_b: bytes, collection: Collection | None = None
     """
     face_a, face_b = _face_to_compare(data_a, "image_a"), _face_to_compare(data_b, "image_b")
     distance = float(np.linalg.norm(face_a.embedding.vector - face_b.embedding.vector))
-    spec = embedder_spec()
-    calibration = (
-        calibration_of(collection) if collection else Calibration(spec.distance_threshold, spec.similarity_slope)
-    )
-    similarity = calibration.similarity(distance)
+    similarity = embedder_spec().calibration.similarity(distance)
     return Verification(similarity >= DECISION, similarity, distance, DECISION, (face_a, face_b))

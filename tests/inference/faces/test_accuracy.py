@@ -87,7 +87,7 @@ ALTERATIONS: dict[str, Callable[[Image], Image]] = {
 def test_an_altered_photo_is_the_same_person(pipeline: FacePipeline, name: Path, alteration: str) -> None:
     image = read(name)
     one, other = only_face(pipeline, image), only_face(pipeline, ALTERATIONS[alteration](image))
-    assert distance(one.embedding, other.embedding) < DLIB_RESNET.distance_threshold
+    assert distance(one.embedding, other.embedding) < DLIB_RESNET.calibration.threshold
 
 
 def test_two_people_in_one_picture_are_found_and_told_apart(pipeline: FacePipeline) -> None:
@@ -97,7 +97,7 @@ def test_two_people_in_one_picture_are_found_and_told_apart(pipeline: FacePipeli
     assert len(both.faces) == 2
     right, left = both.faces  # the larger first
     assert right.box.x > left.box.x
-    limit = DLIB_RESNET.distance_threshold
+    limit = DLIB_RESNET.calibration.threshold
     assert distance(left.embedding, only_face(pipeline, collins).embedding) < limit
     assert distance(right.embedding, only_face(pipeline, hopper).embedding) < limit
     assert distance(left.embedding, right.embedding) > limit
@@ -145,7 +145,7 @@ def test_same_and_different_are_told_right_in_99_of_100_pairs(pipeline: FacePipe
         known.append(("miranda", only_face(pipeline, cv2.cvtColor(clip.read()[1], cv2.COLOR_BGR2RGB))))
     known += [("collins", only_face(pipeline, read(COLLINS))), ("hopper", only_face(pipeline, read(HOPPER)))]
     right = [
-        (distance(one.embedding, other.embedding) <= DLIB_RESNET.distance_threshold) == (who == whom)
+        (distance(one.embedding, other.embedding) <= DLIB_RESNET.calibration.threshold) == (who == whom)
         for (who, one), (whom, other) in itertools.combinations(known, 2)
     ]
     assert len(right) == 153

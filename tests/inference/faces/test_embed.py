@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from inference.client import FakeInferenceClient, Tensors
 from inference.config import DLIB_RESNET
 from inference.errors import InvalidInferenceResponseError
-from inference.faces.embed import Embedder, distance, distance_at, similarity
+from inference.faces.embed import Embedder, distance
 from inference.types import Embedding
 
 
@@ -33,30 +31,6 @@ def test_an_answer_that_is_no_embedding_is_refused(answer: np.ndarray) -> None:
     client = FakeInferenceClient({"dlib_resnet": lambda _: {"embedding": answer}})
     with pytest.raises(InvalidInferenceResponseError, match="128"):
         Embedder(client, DLIB_RESNET).embed([np.zeros((150, 150, 3), np.uint8)])
-
-
-def test_similarity_is_one_half_at_the_threshold_and_calibrated_around_it() -> None:
-    limit = DLIB_RESNET.distance_threshold
-    assert similarity(limit, DLIB_RESNET) == 0.5
-    assert similarity(0.7, DLIB_RESNET, threshold=0.7) == 0.5
-    assert similarity(0.40, DLIB_RESNET) > 0.9  # two photos of one person
-    assert similarity(0.80, DLIB_RESNET) < 0.05  # two strangers
-
-
-@given(st.floats(0, 1e6), st.floats(0, 1e6))
-def test_similarity_falls_with_distance_and_never_overflows(one: float, other: float) -> None:
-    near, far = sorted((one, other))
-    assert 1 >= similarity(near, DLIB_RESNET) >= similarity(far, DLIB_RESNET) >= 0
-
-
-@given(st.floats(0.001, 0.999))
-def test_a_similarity_has_its_distance(value: float) -> None:
-    assert similarity(distance_at(value, DLIB_RESNET), DLIB_RESNET) == pytest.approx(value)
-
-
-def test_the_ends_of_similarity_accept_everything_and_nothing() -> None:
-    assert distance_at(0, DLIB_RESNET) == np.inf
-    assert distance_at(1, DLIB_RESNET) == -np.inf
 
 
 def test_embeddings_of_two_models_have_no_distance() -> None:

@@ -1,0 +1,95 @@
+"""The examples of README.md, as they stand, on what `make demo` starts."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from portrait.env import BASE_DIR
+from tests.compose import readme_block
+from tests.live.conftest import PATIENCE_S, Installation, wait_for
+
+# What a reader would notice by eye: an answer that is an error.
+STRICT = 'set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; echo; }\n'
+BASH = ["bash", "-c"]
+
+
+@pytest.fixture
+def demo(installation: Installation) -> Iterator[Installation]:
+    """`make demo`, serving."""
+    process = installation.start("demo")
+    try:
+        wait_for(lambda: "keeps serving" in installation.terminal() or process.poll() is not None, "the demo's table")
+        assert process.poll() is None, installation.terminal()
+        yield installation
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def execute(installation: Installation, command: list[str]) -> str:
+    """Run in the checkout, as a reader does; answers what was printed."""
+    result = subprocess.run(
+        command,
+        cwd=BASE_DIR,
+        env={**os.environ, **installation.environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def with_this_python(block: str) -> str:
+    """The environment of the tests need not be .venv."""
+    return block.replace(".venv/bin/python", sys.executable)
+
+
+def answers(text: str) -> list[Any]:
+    """The JSON answers among the lines printed."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def names(answer: dict[str, Any]) -> list[str]:
+    faces = sorted(answer["faces"], key=lambda face: float(face["box"][0]))
+    return [face["candidates"][0]["identity"]["name"] for face in faces]
+
+
+def test_the_examples_work_when_pasted(demo: Installation) -> None:
+    before = with_this_python(readme_block("tested: setup"))
+
+    def paste(*marks: str) -> list[Any]:
+        blocks = "\n".join(readme_block(f"tested: {mark}") for mark in marks)
+        return answers(execute(demo, [*BASH, STRICT + before + blocks]))
+
+    detected, verified, two, one = paste("faces")
+    assert len(detected["faces"]) == 1
+    assert verified["same"] is True
+    assert names(two) == ["Eileen Collins", "Grace Hopper"]
+    assert names(one) == ["Grace Hopper"]
+
+    # One shell: each block uses what the one before it made.
+    collection, more, job, found, changed = paste("enrol", "jobs", "manage")
+    assert collection["name"] == "staff"
+    assert [result["status"] for result in more["results"]] == ["duplicate", "accepted"]
+    assert (job["state"], job["items"][0]["result"]["status"]) == ("done", "accepted")
+    assert [identity["portrait_count"] for identity in found["results"]] == [3]
+    assert changed["action"] == "open the door"
+    assert (demo.var / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+    (left,) = answers(execute(demo, [*BASH, STRICT + before + 'curl -s -H "$AUTH" "$URL/identities?collection=staff"']))
+    assert left["results"] == [], "the last example erases the person"
+
+
+def test_the_python_example_works(demo: Installation) -> None:
+    found = re.search(r"<!-- tested: python -->\s*```python\n(.*?)```", (BASE_DIR / "README.md").read_text(), re.DOTALL)
+    assert found
+    printed = execute(demo, [sys.executable, "-c", found[1]])
+    assert re.search(r"^\[.+\] Eileen Collins \(\d\.\d\d\)$", printed, re.MULTILINE)
+    assert re.search(r"^\[.+\] Grace Hopper \(\d\.\d\d\)$", printed, re.MULTILINE)
