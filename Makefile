@@ -112,10 +112,15 @@ define fetch_libpython
     for package in *.deb; do [ ! -e "$$package" ] || dpkg -x "$$package" . ; done; fi
 endef
 
+# Debian packs pip for new environments apart, too: where it is missing it is unpacked, in the same way.
 define make_venv
-  if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+  if ! "$(PYTHON)" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
     echo "Python 3.11 or newer is needed: install it, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
-  if ! "$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null; then \
-    echo "Python's venv module is missing: install it (on Debian and Ubuntu: apt-get install python3.11-venv)." >&2; exit 1; fi; \
-  "$(PYTHON)" -m venv $(1)
+  if "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then exec "$(PYTHON)" -m venv $(1); fi; \
+  "$(PYTHON)" -m venv --without-pip $(1) && mkdir -p $(1)/pip-package && cd $(1)/pip-package && \
+  { apt-get download python3-pip-whl >/dev/null 2>&1 || { apt-get update >/dev/null 2>&1; apt-get download python3-pip-whl >/dev/null 2>&1; } || true; } && \
+  { dpkg -x python3-pip-whl_*.deb . 2>/dev/null || true; } && cd ../.. && \
+  pip=$$(echo $(1)/pip-package/usr/share/python-wheels/pip-*.whl) && \
+  if ! $(1)/bin/python "$$pip/pip" install -qq --no-index "$$pip" 2>/dev/null; then rm -rf $(1); \
+    echo "Python's venv module is not complete: on Debian and Ubuntu, apt-get install python3-venv." >&2; exit 1; fi
 endef

@@ -1,7 +1,8 @@
 """Faces in images: letterbox, one call a batch of equal shapes, decode, suppress, map back."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -54,14 +55,29 @@ class Detector:
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, item in enumerate(boxed):
             groups[item.image.shape].append(index)
-        found: dict[int, tuple[FaceDetection, ...]] = {}
         # a closer look has larger images: fewer of them in a batch keep the network's memory where it was
         size = max(1, int(self.spec.max_batch * min(1.0, self.spec.long_side_px / long_side_px) ** 2))
-        for batch in (part for members in groups.values() for part in _parts(members, size)):
-            candidates = self._candidates(np.stack([boxed[index].image for index in batch]), threshold)
-            for index, candidate in zip(batch, candidates, strict=True):
-                found[index] = self._faces(candidate, boxed[index], images[index])
+        batches = [part for members in groups.values() for part in _parts(members, size)]
+
+        def one(batch: Sequence[int]) -> list[Candidates]:
+            return self._candidates(np.stack([boxed[index].image for index in batch]), threshold)
+
+        found = {
+            index: self._faces(candidate, boxed[index], images[index])
+            for batch, candidates in zip(batches, self._side_by_side(one, batches), strict=True)
+            for index, candidate in zip(batch, candidates, strict=True)
+        }
         return [found[index] for index in range(len(images))]
+
+    def _side_by_side(
+        self, call: Callable[[Sequence[int]], list[Candidates]], batches: Sequence[Sequence[int]]
+    ) -> list[list[Candidates]]:
+        """`call` for every batch, several at a time where there are several; the first error is raised."""
+        workers = min(self.spec.parallel, len(batches))
+        if workers <= 1:
+            return [call(batch) for batch in batches]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(call, batches))
 
     def _candidates(self, batch: Image, threshold: float) -> list[Candidates]:
         answer = self._client.infer(

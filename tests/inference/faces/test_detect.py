@@ -7,7 +7,7 @@ import pytest
 
 from inference.client import FakeInferenceClient, Tensors
 from inference.config import CENTERFACE, ULTRAFACE, YUNET, FinePass
-from inference.errors import InvalidInferenceResponseError
+from inference.errors import InvalidInferenceResponseError, ServerUnavailableError
 from inference.faces.decoders import decode_centerface, decode_ultraface, decode_yunet
 from inference.faces.detect import Detector, merged
 from inference.types import Box, FaceDetection
@@ -110,8 +110,17 @@ def test_equal_shapes_travel_together_within_the_batch_limit_and_order_is_kept()
     client = fake([((10, 10, 40, 40), 0.9)])
     wide, tall = np.zeros((320, 640, 3), np.uint8), np.zeros((1280, 640, 3), np.uint8)
     found = Detector(client, replace(ONE_PASS, max_batch=2)).detect([wide, tall, wide, wide])
-    assert [shapes["image"] for _, shapes in client.calls] == [(2, 320, 640, 3), (1, 320, 640, 3), (1, 640, 320, 3)]
+    sent = sorted(shapes["image"] for _, shapes in client.calls)  # they go side by side, in any order
+    assert sent == [(1, 320, 640, 3), (1, 640, 320, 3), (2, 320, 640, 3)]
     assert [round(faces[0].box.width) for faces in found] == [40, 80, 40, 40]
+
+
+def test_the_first_failure_of_several_requests_is_raised() -> None:
+    def fails(inputs: Tensors) -> dict[str, np.ndarray]:
+        raise ServerUnavailableError("down")
+
+    with pytest.raises(ServerUnavailableError):
+        Detector(FakeInferenceClient({"centerface": fails}), CENTERFACE).detect([np.zeros((64, 64, 3), np.uint8)] * 5)
 
 
 def test_no_images_no_call() -> None:
