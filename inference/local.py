@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from inference.client import Tensor, Tensors
 from inference.errors import InvalidInferenceRequestError, ModelNotInstalledError, ServerError
+from inference.runtime import onnxruntime as ort
 
 _REFUSED = (
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,

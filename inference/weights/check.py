@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
 from inference.errors import ConversionMismatchError
+from inference.runtime import onnxruntime
 from inference.types import FloatArray
 from inference.weights import graph as g
 from inference.weights.manifest import InputSpec, ModelEntry

@@ -5,13 +5,17 @@ that serves here serves in NVIDIA's container too. Runs in the Triton environmen
 """
 
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-import triton_python_backend_utils as pb_utils
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: official builds report to their maker otherwise
+
+import onnxruntime as ort  # noqa: E402
+import triton_python_backend_utils as pb_utils  # noqa: E402
 
 _MODEL_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
