@@ -89,6 +89,17 @@ def compare(
     )
 
 
+def median_ms(call: Callable[[], object], times: int = 25) -> float:
+    """The median of several calls' durations, after one that does not count."""
+    call()
+    durations = []
+    for _ in range(times):
+        started = time.perf_counter()
+        call()
+        durations.append(1000 * (time.perf_counter() - started))
+    return round(statistics.median(durations), 2)
+
+
 def cycle(items: Sequence[object]) -> Callable[[], object]:
     """The items in turn, for ever, from any thread."""
     lock, position = threading.Lock(), [0]

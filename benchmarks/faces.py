@@ -9,13 +9,12 @@ in as many processes as there are cores.
 
 import multiprocessing
 import os
-import statistics
 import time
 from functools import partial
 
 import numpy as np
 
-from benchmarks._measure import Ratio, compare, cycle, rate, report, servers
+from benchmarks._measure import Ratio, compare, cycle, median_ms, rate, report, servers
 from inference.codec import decode
 from inference.config import CENTERFACE, DLIB_RESNET, QualityLimits
 from inference.faces.align import align
@@ -197,23 +196,15 @@ def profile(triton: TritonClient, local: LocalClient) -> dict[str, object]:
     faces = Detector(local, CENTERFACE).detect([image])[0]
     batch = np.stack([align(image, face, DLIB_RESNET) for face in faces])
 
-    def ms(call: object) -> float:
-        times = []
-        for _ in range(15):
-            started = time.perf_counter()
-            call()  # type: ignore[operator]
-            times.append(1000 * (time.perf_counter() - started))
-        return round(statistics.median(times), 2)
-
     parts = {
-        "decode": ms(lambda: decode(data)),
-        "detect, bare": ms(lambda: Detector(local, CENTERFACE).detect([image])),
-        "detect, Triton": ms(lambda: Detector(triton, CENTERFACE).detect([image])),
-        "align": ms(lambda: [align(image, face, DLIB_RESNET) for face in faces]),
-        "embed two faces, bare": ms(lambda: Embedder(local, DLIB_RESNET).embed(list(batch))),
-        "embed two faces, Triton": ms(lambda: Embedder(triton, DLIB_RESNET).embed(list(batch))),
-        "whole pipeline, bare": ms(lambda: pipeline(local).analyse([decode(data)])),
-        "whole pipeline, Triton": ms(lambda: pipeline(triton).analyse([decode(data)])),
+        "decode": median_ms(lambda: decode(data)),
+        "detect, bare": median_ms(lambda: Detector(local, CENTERFACE).detect([image])),
+        "detect, Triton": median_ms(lambda: Detector(triton, CENTERFACE).detect([image])),
+        "align": median_ms(lambda: [align(image, face, DLIB_RESNET) for face in faces]),
+        "embed two faces, bare": median_ms(lambda: Embedder(local, DLIB_RESNET).embed(list(batch))),
+        "embed two faces, Triton": median_ms(lambda: Embedder(triton, DLIB_RESNET).embed(list(batch))),
+        "whole pipeline, bare": median_ms(lambda: pipeline(local).analyse([decode(data)])),
+        "whole pipeline, Triton": median_ms(lambda: pipeline(triton).analyse([decode(data)])),
     }
     return {"one photo with two faces, ms": parts}
 

@@ -1,8 +1,10 @@
 """Reads of the portrait database: collections a caller may see, and who is nearest to a face."""
 
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Po
 
 EXACT_BELOW = 10_000
 """Collections with fewer portraits are scanned exactly: that takes some milliseconds and misses nobody."""
+SIZE_CHECKED_EVERY_S = 30
 FIRST_ROWS = 64
 MOST_ROWS = 20_000
 
@@ -129,13 +132,20 @@ def calibration_of(collection: Collection) -> Calibration:
     return Calibration(threshold=float(threshold), slope=float(values["slope"]))
 
 
+@lru_cache(maxsize=1024)
+def _is_small(collection_id: uuid.UUID, model_id: int, limit: int, period: int) -> bool:
+    """Whether a collection has at most `limit` vectors; asked once a `period`, as both ways to search are right."""
+    rows = PortraitEmbedding.objects.filter(model_id=model_id, collection_id=collection_id)
+    return not rows.values("pk")[limit : limit + 1].exists()
+
+
 def _nearest_rows(
     collection: Collection, vector: NDArray[np.float32], limit: int, exclude: Iterable[uuid.UUID]
 ) -> list[tuple[uuid.UUID, float]]:
     """(identity, distance) of the nearest portraits: an exact scan of a small collection, else by the HNSW index."""
     model = collection.active_model
     rows = PortraitEmbedding.objects.filter(model_id=model.pk, collection_id=collection.id)
-    small = not rows.values("pk")[EXACT_BELOW : EXACT_BELOW + 1].exists()
+    small = _is_small(collection.id, model.pk, EXACT_BELOW, int(time.monotonic() / SIZE_CHECKED_EVERY_S))
     excluded = list(exclude)
     if excluded:
         rows = rows.exclude(identity_id__in=excluded)

@@ -14,8 +14,8 @@ import numpy as np
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: official builds report to their maker otherwise
 
-import onnxruntime as ort  # noqa: E402
-import triton_python_backend_utils as pb_utils  # noqa: E402
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
 
 _MODEL_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
