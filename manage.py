@@ -4,8 +4,24 @@
 import os
 import sys
 
+import psycopg
 from django.core.management import execute_from_command_line
+from django.db import OperationalError
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portrait.settings")
+    try:
+        execute_from_command_line(sys.argv)
+    except (OperationalError, psycopg.OperationalError):  # the pool's own errors are psycopg's
+        from django.conf import settings
+
+        from portrait.embedded.postgres import explain_silence
+
+        if reason := explain_silence(settings.PORTRAIT):
+            sys.exit(reason)
+        raise
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portrait.settings")
-    execute_from_command_line(sys.argv)
+    main()

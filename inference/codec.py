@@ -14,7 +14,6 @@ decode at once.
 
 import io
 import struct
-from dataclasses import dataclass
 from typing import cast
 
 import cv2
@@ -39,29 +38,6 @@ _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _ORIENTATION, _BITS, _TILE_WIDTH, _TILE_HEIGHT = 0x0112, 0x0102, 0x0142, 0x0143
 _JPEG_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-
-
-@dataclass(frozen=True, slots=True)
-class ImageHeader:
-    """What a file's header promises: `format` as Pillow names it, the media type, and the upright size in pixels."""
-
-    format: str
-    media_type: str
-    width: int
-    height: int
-
-
-def probe(data: bytes, *, limits: CodecLimits = CODEC_LIMITS) -> ImageHeader:
-    """Check type, size and limits from the header alone; no pixel is decoded.
-
-    Raises:
-        ImageError: as `decode`, except for damage that only decoding finds.
-    """
-    with _open(data, limits) as picture:
-        width, height = picture.size
-        if picture.format != "TIFF" and _orientation(picture) >= 5:  # Pillow turns a TIFF's size itself
-            width, height = height, width
-        return ImageHeader(accepted_format(data) or "", ACCEPTED[accepted_format(data) or ""], width, height)
 
 
 def decode(data: bytes, *, limits: CodecLimits = CODEC_LIMITS) -> Image:

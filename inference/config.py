@@ -52,9 +52,10 @@ class DetectorSpec:
     wants: the conversion is part of the ONNX graph. The image is scaled so that its longest side is at most
     `long_side_px` (never enlarged) and padded with black at the right and bottom to a multiple of `stride_px`.
 
-    One request carries at most `max_batch` images, and at most `parallel` requests of one call are under way. On a
-    CPU an image of a batch costs more than an image alone (CenterFace: 25 ms alone, 33 ms in a batch of 8), so that
-    images go one by one and side by side; a GPU wants larger batches.
+    Of one image the `max_faces` best faces are kept. One request carries at most `max_batch` images, and at most
+    `parallel` requests of one call are under way. On a CPU an image of a batch costs more than an image alone
+    (CenterFace: 25 ms alone, 33 ms in a batch of 8), so that images go one by one and side by side; a GPU wants
+    larger batches.
     """
 
     name: str
@@ -67,6 +68,7 @@ class DetectorSpec:
     deadline_s: float = 10.0
     max_batch: int = 1
     parallel: int = 4
+    max_faces: int = 256
     fine: FinePass | None = None
 
 

@@ -102,19 +102,12 @@ def visible_share(matrix: Matrix, side_px: int, width: int, height: int) -> floa
     return float(np.clip(cv2.intersectConvexConvex(quadrangle, frame)[0] / area, 0, 1)) if area else 0.0
 
 
-def crop(image: Image, box: Box, *, margin: float = 0.0) -> Image:
-    """The part of `image` under `box`, widened on every side by `margin` times its size and cut at the border.
-
-    Raises:
-        ValueError: the box lies outside the image.
-    """
-    height, width = image.shape[:2]
-    across, down = margin * box.width, margin * box.height
-    left, top = max(0, int(box.x - across)), max(0, int(box.y - down))
-    right, bottom = min(width, int(np.ceil(box.right + across))), min(height, int(np.ceil(box.bottom + down)))
-    if left >= right or top >= bottom:
-        raise ValueError(f"{box} lies outside an image of {width} x {height} pixels")
-    return np.ascontiguousarray(image[top:bottom, left:right])
+def intersection_over_union(one: Box, other: Box) -> float:
+    """How much two boxes are the same place, 0..1."""
+    width = min(one.right, other.right) - max(one.x, other.x)
+    height = min(one.bottom, other.bottom) - max(one.y, other.y)
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / (one.area + other.area - shared)
 
 
 def _complex(points: Array) -> NDArray[np.complex128]:

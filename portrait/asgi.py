@@ -11,4 +11,4 @@ from django.conf import settings  # noqa: E402  (after Django is set up)
 
 from portrait.core.body_limit import BodyLimit  # noqa: E402
 
-application = BodyLimit(_django, settings.MAX_BODY_BYTES)
+application = BodyLimit(_django, settings.MAX_BODY_BYTES, session_cookie=settings.SESSION_COOKIE_NAME)

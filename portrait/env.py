@@ -14,6 +14,7 @@ from environs import FileAwareEnv, validate
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENDPOINT_KEYS = ("database_url", "redis_url", "triton_url")
+_NO_DATABASE_URL = "postgresql://portrait@127.0.0.1:1/portrait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Environment:
     @property
     def endpoints_file(self) -> Path:
         return self.var / "run" / "endpoints.json"
+
+    @property
+    def has_database(self) -> bool:
+        """Whether an address is known: given from outside, or an embedded server runs."""
+        return self.database_url != _NO_DATABASE_URL
 
 
 def _embedded_endpoints(path: Path) -> dict[str, str]:
@@ -91,7 +97,7 @@ def read_environment() -> Environment:
         allowed_hosts=env.list("PORTRAIT_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"]),
         csrf_trusted_origins=env.list("PORTRAIT_TRUSTED_ORIGINS", []),
         secure_proxy=env.bool("PORTRAIT_BEHIND_TLS_PROXY", False),
-        database_url=endpoints.get("database_url", "postgresql://portrait@127.0.0.1:1/portrait"),
+        database_url=endpoints.get("database_url", _NO_DATABASE_URL),
         redis_url=endpoints.get("redis_url", "redis://127.0.0.1:1/0"),
         triton_urls=[url.strip() for url in endpoints.get("triton_url", "127.0.0.1:1").split(",")],
         external=external,

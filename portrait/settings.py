@@ -72,13 +72,22 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 
+# Threads mostly wait for Triton; several of them per core let its dynamic batcher see batches. More than 32 bring
+# nothing: Triton's batches are full by then, Python's lock is busy with pictures, and each thread may hold a
+# connection to PostgreSQL, which has about 100 for all processes together. More workers go further.
+_worker_threads = min(32, max(8, 4 * PORTRAIT.cores))
+
+# Each of a worker's threads may hold one at a time; the rest is for whoever else works in the process.
+DATABASE_POOL = {"min_size": 0, "max_size": max(16, _worker_threads + 4), "timeout": 5}
+
 _database: dict[str, Any] = {
     **dj_database_url.parse(PORTRAIT.database_url, conn_health_checks=True),
     "CONN_MAX_AGE": 0,  # the pool keeps connections, the request gives them back
 }
 _database.setdefault("OPTIONS", {}).update(
     {
-        "pool": {"min_size": 0, "max_size": 16, "timeout": 5},
+        # Without an address the pool would only retry for a while: the plain connection fails at once.
+        "pool": DATABASE_POOL if PORTRAIT.has_database else False,
         # A filtered search goes on until it has enough rows, and the graph is searched wide enough
         # for a recall near an exact scan.
         "options": "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=200",
@@ -94,6 +103,8 @@ CACHES = {
         "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 2},
     }
 }
+
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # a new key never travels in a cookie
 
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -185,16 +196,15 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY = False  # the ledger in PostgreSQL is the truth: beat enqueues again what was not published
 CELERY_WORKER_POOL = "threads"
-# Threads mostly wait for Triton; several of them per core let its dynamic batcher see batches.
-CELERY_WORKER_CONCURRENCY = max(8, 4 * PORTRAIT.cores)
+CELERY_WORKER_CONCURRENCY = _worker_threads
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = {
-    "jobs: enqueue again what was lost": {
+    "jobs: enqueue what is due": {
         "task": "portrait.jobs.tasks.sweep",
-        "schedule": schedule(15.0),
+        "schedule": schedule(5.0),  # also the grain of the pauses between an item's tries
         "options": {"queue": "events", "expires": 15},
     },
     "jobs: remove old jobs": {

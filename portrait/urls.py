@@ -6,8 +6,11 @@ from django.shortcuts import redirect
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from portrait.core.login import LimitedLoginForm
+
 admin.site.site_header = admin.site.site_title = "Portrait"
 admin.site.index_title = "The portrait database"
+admin.site.login_form = LimitedLoginForm
 
 
 def home(request: HttpRequest) -> HttpResponse:

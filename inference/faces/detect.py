@@ -97,7 +97,7 @@ class Detector:
             ) from error
 
     def _faces(self, candidates: Candidates, boxed: Letterbox, image: Image) -> tuple[FaceDetection, ...]:
-        kept = non_maximum_suppression(candidates.boxes, candidates.scores, self.spec.nms_iou)
+        kept = non_maximum_suppression(candidates.boxes, candidates.scores, self.spec.nms_iou)[: self.spec.max_faces]
         height, width = image.shape[:2]
         corners = boxed.to_original(candidates.boxes[kept]).clip(0, [width, height, width, height])
         points = None if candidates.points is None else boxed.to_original(candidates.points[kept]).reshape(-1, 5, 2)

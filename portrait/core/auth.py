@@ -13,6 +13,7 @@ from rest_framework.request import Request
 
 from portrait.core.models import ApiKey, Scope, hash_key
 from portrait.core.principal import Principal
+from portrait.core.throttling import count_failed_authentication
 
 if TYPE_CHECKING:  # at run time Django REST framework imports this module while it loads its views
     from rest_framework.views import APIView
@@ -31,6 +32,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         row = ApiKey.objects.filter(key_hash=hash_key(key.strip()), revoked_at=None).first()
         if row is None:
+            count_failed_authentication(request)
             raise AuthenticationFailed("This API key is not known, or was revoked.")
         now = timezone.now()
         if row.last_used_at is None or row.last_used_at < now - LAST_USED_EVERY:  # not a write a request
@@ -43,13 +45,16 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class StaffSessionAuthentication(SessionAuthentication):
-    """A signed-in staff user; a superuser may do everything, other staff may read. CSRF is checked."""
+    """A signed-in superuser may do everything; other staff read if the admin lets them view identities and portraits.
+    CSRF is checked."""
 
     def authenticate(self, request: Request) -> tuple[Any, Principal] | None:
         found = super().authenticate(request)
         if found is None or not found[0].is_staff:
             return None
         user = found[0]
+        if not user.has_perms(["gallery.view_identity", "gallery.view_portrait"]):
+            return None
         scope = Scope.ADMIN if user.is_superuser else Scope.READ
         return user, Principal(user.get_username(), scope, None, f"user-{user.pk}")
 

@@ -1,6 +1,9 @@
 """Errors of our own rules. `portrait.core.api_errors` turns them into answers; tasks record code and message."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from inference.errors import ImageError
 
 
 class PortraitError(Exception):
@@ -18,6 +21,12 @@ class PortraitError(Exception):
         self.message = message
         self.field = field
         self.details = details or {}
+
+
+def problem_json(error: "PortraitError | ImageError") -> dict[str, Any]:
+    """The reason against a picture, as `error` of an answer carries it."""
+    details = error.details if isinstance(error, PortraitError) else {}
+    return {"code": error.code, "message": str(error)} | details
 
 
 class NotFoundError(PortraitError):
@@ -63,10 +72,14 @@ class PoorQualityError(PortraitError):
 
 
 class NothingEnrolledError(PortraitError):
-    """None of several pictures could be enrolled."""
+    """None of several pictures could be enrolled; `details` tell why, a picture an entry."""
 
     code = "nothing_enrolled"
     status = 422
+
+    def __init__(self, message: str, *, refused: Sequence[PortraitError | ImageError]) -> None:
+        results = [{"index": index} | problem_json(error) for index, error in enumerate(refused)]
+        super().__init__(message, details={"results": results})
 
 
 class ImageUrlError(PortraitError):

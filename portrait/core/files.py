@@ -1,4 +1,4 @@
-"""Files beside a transaction: what is written goes again if it fails, what is deleted goes only once it is committed."""
+"""Files beside a transaction: what is written goes again if it fails, what is deleted goes once it is committed."""
 
 import logging
 from collections.abc import Iterable, Iterator

@@ -6,7 +6,8 @@ import uuid
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-KEY_PREFIX_CHARS = 8
+KEY_PREFIX_CHARS = 11
+"""`pk_` and eight characters: enough to tell keys apart, too few to guess one."""
 
 
 class BaseModel(models.Model):

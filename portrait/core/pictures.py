@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.parsers import BaseParser, FormParser, JSONParser, MultiPartParser
 
 from inference.errors import ImageTooLargeError
+from portrait.core.database import release_connection
 from portrait.core.fetch import FetchLimits, fetch_image
 from portrait.core.pipelines import codec_limits
 
@@ -57,10 +58,11 @@ class PictureFileField(PictureField):
 
 
 def picture_from_url(url: str) -> bytes:
-    """The guarded fetch, with this deployment's limits."""
+    """The guarded fetch, with this deployment's limits. Meanwhile no connection to the database is held."""
     limits = FetchLimits(max_bytes=codec_limits().max_bytes)
     if settings.PORTRAIT.image_url_private:
         limits = replace(limits, allow_private=True, ports=None)
+    release_connection()
     return fetch_image(url, limits=limits)
 
 

@@ -13,7 +13,7 @@ def create_api_key(
     *, name: str, scope: Scope, collection_ids: Collection[uuid.UUID] | None = None
 ) -> tuple[ApiKey, str]:
     """Store a new key; answers the row and the key itself, which cannot be had again."""
-    key = secrets.token_urlsafe(32)
+    key = f"pk_{secrets.token_urlsafe(32)}"  # begins with a letter: no command takes it for an option
     row = ApiKey.objects.create(
         name=name,
         scope=scope,

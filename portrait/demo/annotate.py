@@ -1,5 +1,6 @@
 """Draws names and boxes into a picture."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,17 @@ from PIL import Image, ImageDraw, ImageFont
 from inference.codec import decode
 
 KNOWN, STRANGER = (46, 160, 67), (207, 34, 46)
+_OURS = re.compile(r"\d{2,}-[\w-]+\.jpg")
+
+
+def clean_folder(folder: Path) -> None:
+    """Make the folder of the annotated pictures, for its owner only, and remove those of earlier demos: they show named
+    people. Whatever else lies there stays."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for path in folder.iterdir():
+        if _OURS.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def annotate(photo: bytes, faces: list[dict[str, Any]], path: Path) -> None:
@@ -25,5 +37,4 @@ def annotate(photo: bytes, faces: list[dict[str, Any]], path: Path) -> None:
         shift = max(0, -top)
         draw.rectangle((left - 2, top - 2 + shift, right + 2, bottom + 2 + shift), fill=colour)
         draw.text((x, y + shift), text, fill="white", font=font, anchor="lb")
-    path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, "JPEG", quality=90)

@@ -11,27 +11,49 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils.text import slugify
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from inference.errors import ImageError
+from portrait.core.errors import NoFaceError, PoorQualityError, SeveralFacesError
 from portrait.demo.annotate import annotate
-from portrait.demo.client import ApiClient
+from portrait.demo.client import ApiClient, PictureRefusedError
 from portrait.demo.photos import UNKNOWN, Photo, PhotoSet
 from portrait.env import BASE_DIR
 
 ADMIN = "admin"
+# Why the queue refuses a picture for what it is; any other error is the site's.
+REFUSALS = {kind.code for kind in (ImageError, *ImageError.__subclasses__())} | {
+    kind.code for kind in (NoFaceError, SeveralFacesError, PoorQualityError)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What became of one picture of a person. `broken`: it could not be done, and not for what the picture is."""
+
+    person: str
+    picture: str
+    outcome: str
+    good: bool = False
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What came back for one picture: the names from left to right."""
+    """What came back for one picture: the names from left to right, or why it was refused."""
 
     photo: Photo
-    names: tuple[str, ...]
-    similarities: tuple[float | None, ...]
+    names: tuple[str, ...] = ()
+    similarities: tuple[float | None, ...] = ()
+    refusal: str | None = None
 
     @property
     def right(self) -> bool:
-        return self.photo.expected is None or self.photo.expected == self.names
+        """Of a picture that nobody knows, any answer is; a refusal is one."""
+        if self.photo.expected is None:
+            return True
+        return self.refusal is None and self.photo.expected == self.names
 
 
 def manage(*arguments: str, **environment: str) -> str:
@@ -72,65 +94,96 @@ def admin_password(var: Path) -> str:
 
 
 def enrol(api: ApiClient, collection: str, photos: PhotoSet, console: Console) -> bool:
-    """Enrol everybody through the queue; True if each person got at least one portrait."""
+    """Enrol everybody through the queue; True if each person got at least one portrait, and if no picture failed but
+    those that were refused for what they are."""
     found = {entry["name"] for entry in api.call("GET", "collections?page_size=500")["results"]}
     if collection not in found:
         api.call("POST", "collections", {"name": collection, "description": "made by make demo"})
     jobs = []
     for name, pictures in photos.people.items():
         identity = api.ensure_person(collection, name)
-        jobs += [(name, picture.name, api.enrol(identity, picture.data)) for picture in pictures]
+        jobs += [(name, picture.name, _enqueue(api, identity, picture)) for picture in pictures]
     table = Table(title=f"Enrolled into the collection {collection!r}", title_justify="left")
     for column in ("person", "picture", "outcome"):
         table.add_column(column)
-    enrolled = set()
+    results = []
     for name, picture, job in jobs:
-        outcome, good = _outcome(api.wait(job)["items"][0])
-        if good:
-            enrolled.add(name)
-        table.add_row(name, picture, outcome)
+        result = _outcome(name, picture, api.wait(job)["items"][0] if isinstance(job, str) else job)
+        results.append(result)
+        table.add_row(escape(name), escape(picture), result.outcome)
     console.print(table)
-    return enrolled == set(photos.people)
+    everybody = {result.person for result in results if result.good} == set(photos.people)
+    return everybody and not any(result.broken for result in results)
 
 
-def _outcome(item: dict[str, Any]) -> tuple[str, bool]:
-    if item["error"]:
-        return f"[red]refused:[/red] {item['error']['message']}", False
-    if item["result"]["status"] == "duplicate":
-        return "enrolled already", True
-    quality = item["result"]["portrait"]["quality"]["score"]
-    warnings = "".join(f"; [yellow]{warning['message']}[/yellow]" for warning in item["result"]["warnings"])
-    return f"[green]accepted[/green], quality {quality:.2f}{warnings}", True
+def _enqueue(api: ApiClient, identity: str, picture: Photo) -> str | PictureRefusedError:
+    """The job, or why there is none."""
+    try:
+        return api.enrol(identity, picture.data)
+    except PictureRefusedError as error:
+        return error
+
+
+def _outcome(person: str, picture: str, end: dict[str, Any] | PictureRefusedError) -> Enrolled:
+    """`end`: the job's item, or why there is none."""
+    if isinstance(end, PictureRefusedError):
+        return Enrolled(person, picture, _refused(str(end)))
+    if error := end["error"]:
+        if error["code"] in REFUSALS:
+            return Enrolled(person, picture, _refused(error["message"]))
+        return Enrolled(person, picture, f"[red]failed:[/red] {escape(error['message'])}", broken=True)
+    if end["result"]["status"] == "duplicate":
+        return Enrolled(person, picture, "enrolled already", good=True)
+    quality = end["result"]["portrait"]["quality"]["score"]
+    warnings = "".join(f"; [yellow]{escape(warning['message'])}[/yellow]" for warning in end["result"]["warnings"])
+    return Enrolled(person, picture, f"[green]accepted[/green], quality {quality:.2f}{warnings}", good=True)
+
+
+def _refused(reason: str) -> str:
+    return f"[red]refused:[/red] {escape(reason)}"
 
 
 def recognise(api: ApiClient, collection: str, photos: PhotoSet, folder: Path, console: Console) -> list[Recognised]:
     """Recognise every probe, write its annotated picture to `folder`, print the table."""
+    if not photos.probes:
+        console.print("There is no picture to recognise: put some beside the folders of the people.")
+        return []
     table = Table(title="Recognised", title_justify="left")
     for column in ("picture", "faces", "who (similarity)", "right", "annotated picture"):
         table.add_column(column)
     results = []
     for number, photo in enumerate(photos.probes, start=1):
-        faces = sorted(api.recognize(collection, photo.data), key=lambda face: float(face["box"][0]))
         path = folder / f"{number:02}-{slugify(Path(photo.name).stem) or 'picture'}.jpg"
-        annotate(photo.data, faces, path)
-        best = [face["candidates"][0] if face["candidates"] else None for face in faces]
-        result = Recognised(
-            photo,
-            tuple(candidate["identity"]["name"] if candidate else UNKNOWN for candidate in best),
-            tuple(candidate["similarity"] if candidate else None for candidate in best),
-        )
+        result = _recognise(api, collection, photo, path)
         results.append(result)
-        table.add_row(photo.name, str(len(faces)), _who(result), _mark(result), path.name)
+        faces, drawn = ("", "") if result.refusal else (str(len(result.names)), path.name)
+        table.add_row(escape(photo.name), faces, _who(result), _mark(result), drawn)
     console.print(table)
     return results
 
 
+def _recognise(api: ApiClient, collection: str, photo: Photo, path: Path) -> Recognised:
+    try:
+        faces = sorted(api.recognize(collection, photo.data), key=lambda face: float(face["box"][0]))
+    except PictureRefusedError as error:
+        return Recognised(photo, refusal=str(error))
+    annotate(photo.data, faces, path)
+    best = [face["candidates"][0] if face["candidates"] else None for face in faces]
+    return Recognised(
+        photo,
+        tuple(candidate["identity"]["name"] if candidate else UNKNOWN for candidate in best),
+        tuple(candidate["similarity"] if candidate else None for candidate in best),
+    )
+
+
 def _who(result: Recognised) -> str:
+    if result.refusal is not None:
+        return _refused(result.refusal)
     parts = [
         name if similarity is None else f"{name} ({similarity:.2f})"
         for name, similarity in zip(result.names, result.similarities, strict=True)
     ]
-    return ", ".join(parts) or "no face"
+    return escape(", ".join(parts)) or "no face"
 
 
 def _mark(result: Recognised) -> str:

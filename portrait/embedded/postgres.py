@@ -17,6 +17,7 @@ from portrait.embedded import machine
 from portrait.embedded.endpoints import Endpoints
 from portrait.embedded.errors import EmbeddedError
 from portrait.embedded.supervision import Program
+from portrait.env import Environment
 
 _SMALL_SHARED_MEMORY_BYTES = 1 << 30
 
@@ -43,6 +44,9 @@ def program(var: Path, endpoints: Endpoints) -> Program:
         "max_wal_senders": "0",
         "timezone": "UTC",
         "log_timezone": "UTC",
+        # Statements, and the details of errors, hold names and faces: they do not belong in a log.
+        "log_min_error_statement": "panic",
+        "log_error_verbosity": "terse",
         # Parallel index builds share maintenance_work_mem: more than /dev/shm of a default container holds.
         "dynamic_shared_memory_type": (
             "posix" if machine.shared_memory_bytes() > _SMALL_SHARED_MEMORY_BYTES else "mmap"
@@ -100,6 +104,19 @@ def check_external(url: str) -> None:
             "The database of DATABASE_URL lacks the extension vector (pgvector 0.8 or newer) and we may not create "
             f"it: let its administrator run CREATE EXTENSION vector. ({str(error).strip()})"
         ) from error
+
+
+def explain_silence(environment: Environment) -> str | None:
+    """What to do about a database that does not answer; None if it does."""
+    try:
+        psycopg.connect(environment.database_url, connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        reason = str(error).strip()
+    else:
+        return None
+    if "database_url" in environment.external:
+        return f"The database of DATABASE_URL does not answer: {reason}"
+    return "No database runs: start it with `make up` or `python manage.py services start`, or set DATABASE_URL."
 
 
 def _create_extension(url: str) -> None:

@@ -20,6 +20,9 @@ from portrait.embedded.watch import CrashWatch
 from portrait.env import BASE_DIR, Environment
 
 GROUP = "site"
+# More are answered 503 at once. Each request may take a thread, a decoded picture in memory and a body of 128 MB on
+# disk before it is known who sends it; connections that are only open count too.
+WEB_CONNECTIONS = 64
 QUEUES = ("ingest", "frames", "scenes", "reindex", "events")
 
 
@@ -107,8 +110,9 @@ def _programs(environment: Environment) -> list[Program]:
     celery = (*python, "celery", "-A", "portrait.celery")
     level = f"--loglevel={environment.log_level}"
     web = ("uvicorn", "portrait.asgi:application", "--host", environment.host, "--port", str(environment.port))
+    limits = ("--limit-concurrency", str(WEB_CONNECTIONS), "--no-proxy-headers", "--timeout-graceful-shutdown", "10")
     return [
-        Program("web", [*python, *web, "--no-access-log", "--timeout-graceful-shutdown", "10"], stop_wait_s=20),
+        Program("web", [*python, *web, "--no-access-log", *limits], stop_wait_s=20),
         Program(
             "worker",
             [*celery, "worker", level, "--without-gossip", "--without-mingle", f"--queues={','.join(QUEUES)}"],

@@ -4,21 +4,24 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from inference.errors import InferenceError
+from inference.errors import ImageTooLargeError, InferenceError
 from portrait.core.errors import PortraitError
-from portrait.core.models import ApiKey
+from portrait.core.models import ApiKey, Scope
+from portrait.core.pipelines import codec_limits
 from portrait.core.services import create_api_key, revoke_api_keys
 from portrait.gallery.face_choice import LARGEST
-from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait
+from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
 from portrait.gallery.selectors import with_newest_portraits, with_portrait_counts
 from portrait.gallery.services import identities
-from portrait.gallery.services.enrolment import PhotoReport, prepare_photos, store_photos
+from portrait.gallery.services.enrolment import PhotoReport, store_photos
+from portrait.gallery.services.photos import Prepared, prepare_photos
 
 FACES_SHOWN = 4
 
@@ -119,24 +122,39 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
     def portrait_count(self, identity: Identity) -> int:
         return int(getattr(identity, "portrait_count", 0))
 
-    def save_model(self, request: HttpRequest, obj: Identity, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        photos, names = [], []
-        for upload in form.cleaned_data.get("photos", []):
-            names.append(upload.name)
-            photos.append(upload.read())
-        if photos:
-            self._enrol(request, obj, names, photos, LARGEST if form.cleaned_data["largest"] else None)
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The networks look at the uploaded pictures before Django's own view opens its transaction."""
+        uploads = request.FILES.getlist("photos") if request.method == "POST" else []
+        allowed = self.has_change_permission(request) if object_id else self.has_add_permission(request)
+        if uploads and allowed:
+            self._prepare(request, uploads)
+        return super().changeform_view(request, object_id, form_url, extra_context)
 
-    def _enrol(
-        self, request: HttpRequest, identity: Identity, names: list[str], photos: list[bytes], choice: str | None
-    ) -> None:
+    def _prepare(self, request: HttpRequest, uploads: "list[UploadedFile[Any]]") -> None:
+        choice = LARGEST if request.POST.get("largest") else None
+        too_large = [upload for upload in uploads if (upload.size or 0) > codec_limits().max_bytes]
         try:
-            reports = store_photos(identity=identity, prepared=prepare_photos(photos, choice=choice))
+            if too_large:
+                raise ImageTooLargeError(f"{too_large[0].name} has more than 25 MB.")
+            prepared = prepare_photos([upload.read() for upload in uploads], choice=choice)
         except (PortraitError, InferenceError) as error:
             messages.error(request, f"No picture was enrolled: {error}")
             return
-        for name, report in zip(names, reports, strict=True):
+        request.prepared_photos = [  # type: ignore[attr-defined]
+            (str(upload.name), photo) for upload, photo in zip(uploads, prepared, strict=True)
+        ]
+
+    def save_model(self, request: HttpRequest, obj: Identity, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        photos: list[tuple[str, Prepared]] = getattr(request, "prepared_photos", [])
+        reports = store_photos(identity=obj, prepared=[photo for _, photo in photos])
+        for (name, _), report in zip(photos, reports, strict=True):
             self._tell(request, name, report)
 
     def _tell(self, request: HttpRequest, name: str, report: PhotoReport) -> None:
@@ -154,13 +172,27 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
 
 @admin.register(Collection)
 class CollectionAdmin(admin.ModelAdmin[Collection]):
+    """Tenants. The default one keeps its name and stays, as in the API."""
+
     list_display = ["name", "description", "active_model", "threshold", "created_at"]
     list_select_related = ["active_model"]
     search_fields = ["name"]
     fields = ["name", "description", "threshold", "active_model"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Collection | None = None) -> list[str]:
-        return ["active_model"] if obj else []
+        if obj is None:
+            return []
+        return ["active_model", "name"] if obj.name == DEFAULT_COLLECTION else ["active_model"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Collection | None = None) -> bool:
+        is_default = obj is not None and obj.name == DEFAULT_COLLECTION
+        return not is_default and super().has_delete_permission(request, obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """The list's own delete action asks here: the default collection is protected."""
+        deleted, counts, needed, protected = super().get_deleted_objects(objs, request)
+        kept = [str(collection) for collection in objs if collection.name == DEFAULT_COLLECTION]
+        return deleted, counts, needed, [*protected, *kept]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"active_model": identities.default_embedding_model().pk}
@@ -206,6 +238,11 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return obj is None and super().has_change_permission(request, obj)
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "scope" and not request.user.is_superuser:  # nobody hands out more than he has
+            kwargs["choices"] = [choice for choice in Scope.choices if choice[0] != Scope.ADMIN]
+        return super().formfield_for_choice_field(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         chosen = [collection.id for collection in form.cleaned_data["collections"]] or None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
+from inference.geometry import intersection_over_union
 from inference.types import Box
 from portrait.core.errors import NoFaceError, PortraitError, SeveralFacesError
 
@@ -43,14 +44,6 @@ def parse_choice(text: str | None) -> str | Box | None:
         ) from None
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union, 0..1."""
-    width = min(a.right, b.right) - max(a.x, b.x)
-    height = min(a.bottom, b.bottom) - max(a.y, b.y)
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (a.area + b.area - shared)
-
-
 def choose_face(faces: Sequence[F], choice: str | Box | None) -> F:
     """The one face that is meant; `faces` come largest first.
 
@@ -64,8 +57,8 @@ def choose_face(faces: Sequence[F], choice: str | Box | None) -> F:
     if choice == LARGEST:
         return faces[0]
     if isinstance(choice, Box):
-        best = max(faces, key=lambda face: overlap(face.box, choice))
-        if overlap(best.box, choice) < MIN_OVERLAP:
+        best = max(faces, key=lambda face: intersection_over_union(face.box, choice))
+        if intersection_over_union(best.box, choice) < MIN_OVERLAP:
             raise NoFaceError("No face was found at the box that 'face' names.", field="face", details=boxes)
         return best
     if len(faces) > 1:

@@ -1,20 +1,25 @@
-"""Files follow their rows: whatever deletes a portrait (API, admin, a cascade), its pictures go after the commit."""
+"""What follows its row: whatever deletes a person (API, admin, a cascade), pictures and queued uploads go as well."""
 
 from typing import Any
 
-from django.db import transaction
-from django.db.models.signals import post_delete
+from django.db.models.signals import post_delete, pre_delete
 from django.dispatch import receiver
 
-from portrait.gallery.models import Portrait
+from portrait.core.files import delete_on_commit, stored
+from portrait.gallery.models import Collection, Identity, Portrait
+from portrait.jobs.services import erase_jobs
 
 
 @receiver(post_delete, sender=Portrait)
 def delete_portrait_files(sender: type[Portrait], instance: Portrait, **kwargs: Any) -> None:
-    files = [(file.storage, str(file.name)) for file in (instance.image, instance.thumbnail) if file]
+    delete_on_commit(stored(instance.image, instance.thumbnail))
 
-    def delete() -> None:
-        for storage, name in files:
-            storage.delete(name)
 
-    transaction.on_commit(delete)
+@receiver(pre_delete, sender=Identity)
+def erase_jobs_of_identity(sender: type[Identity], instance: Identity, **kwargs: Any) -> None:
+    erase_jobs(subject_id=instance.pk)
+
+
+@receiver(pre_delete, sender=Collection)
+def erase_jobs_of_collection(sender: type[Collection], instance: Collection, **kwargs: Any) -> None:
+    erase_jobs(collection_id=instance.pk)

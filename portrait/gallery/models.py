@@ -1,6 +1,7 @@
 """The portrait database: who is who, their pictures, and the vectors that find them."""
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 from pgvector.django import VectorField
@@ -43,7 +44,10 @@ class Collection(BaseModel):
     name = models.SlugField(max_length=60, unique=True)
     description = models.TextField(blank=True)
     threshold = models.FloatField(
-        null=True, blank=True, help_text="Distance that counts as similarity 0.5; empty: the embedding model's own."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.01), MaxValueValidator(2)],
+        help_text="Distance that counts as similarity 0.5; empty: the embedding model's own.",
     )
     active_model = models.ForeignKey(EmbeddingModel, on_delete=models.PROTECT, related_name="+")
     unknown_counter = models.PositiveIntegerField(default=0, editable=False)

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from portrait.core.errors import problem_json
 from portrait.gallery.models import Identity, Portrait
 from portrait.gallery.selectors import Candidate
-from portrait.gallery.services.enrolment import PhotoReport, problem_json
+from portrait.gallery.services.enrolment import PhotoReport
 
 
 def identity_json(identity: Identity) -> dict[str, Any]:

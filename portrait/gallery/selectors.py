@@ -9,8 +9,20 @@ from typing import Any
 
 import numpy as np
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Expression, ExpressionWrapper, FloatField, Prefetch, QuerySet, Value
-from django.db.models.functions import Cast
+from django.db.models import (
+    Count,
+    Expression,
+    ExpressionWrapper,
+    FloatField,
+    IntegerField,
+    Min,
+    OuterRef,
+    Prefetch,
+    QuerySet,
+    Subquery,
+    Value,
+)
+from django.db.models.functions import Cast, Coalesce
 from numpy.typing import NDArray
 from pgvector.django import L2Distance, VectorField
 
@@ -95,20 +107,23 @@ def filter_identities(
     kind: str | None = None,
     hidden: bool | None = None,
 ) -> "QuerySet[Identity]":
-    """What fits all that is asked; `name` fits as a part, whatever its case."""
+    """What fits all that is asked; `name` fits as a part, whatever its case. Hidden people only if asked for."""
     asked: dict[str, Any] = {
         "collection": collection,
         "external_id": external_id,
         "name__icontains": name,
         "kind": kind,
-        "hidden": hidden,
+        "hidden": bool(hidden),
     }
     return identities.filter(**{lookup: value for lookup, value in asked.items() if value is not None})
 
 
 def with_portrait_counts(identities: "QuerySet[Identity]") -> "QuerySet[Identity]":
-    """Annotate `portrait_count` and the collection: what a list shows, in one query."""
-    return identities.select_related("collection").annotate(portrait_count=Count("portraits"))
+    """Annotate `portrait_count` and the collection: what a list shows, in one query. Counted row by row, so that a
+    page costs what its rows cost."""
+    portraits = Portrait.objects.filter(identity=OuterRef("pk")).order_by().values("identity")
+    count = Subquery(portraits.annotate(count=Count("pk")).values("count"), output_field=IntegerField())
+    return identities.select_related("collection").annotate(portrait_count=Coalesce(count, 0))
 
 
 def with_newest_portraits(identities: "QuerySet[Identity]", count: int) -> "QuerySet[Identity]":
@@ -187,6 +202,16 @@ def nearest_identities(
         for identity_id, distance in list(best.items())[:top_k]
         if identity_id in identities
     ]
+
+
+def likeness_to(identity: Identity, collection: Collection, vector: NDArray[np.float32]) -> Candidate | None:
+    """How alike a face is to an identity's own portraits, by the nearest of them; None if it has none."""
+    rows = PortraitEmbedding.objects.filter(identity=identity, model_id=collection.active_model_id)
+    distance = L2Distance(Cast("vector", VectorField(dimensions=collection.active_model.dims)), vector)
+    nearest = rows.aggregate(distance=Min(distance))["distance"]
+    if nearest is None:
+        return None
+    return Candidate(identity, float(nearest), calibration_of(collection).similarity(float(nearest)))
 
 
 def find_identity(principal: Principal, identity_id: str) -> Identity:

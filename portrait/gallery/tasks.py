@@ -4,16 +4,24 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from django.db import transaction
+
 from portrait.core.errors import NotFoundError
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity
 from portrait.gallery.reports import report_json
-from portrait.gallery.services.enrolment import PreparedPhoto, prepare_photos, store_photo
+from portrait.gallery.services.enrolment import store_photo
+from portrait.gallery.services.photos import PreparedPhoto, prepare_photos
 from portrait.jobs.models import Job, JobItem
 from portrait.jobs.services import create_job
 from portrait.jobs.tasks import enqueue_job
 
 ENROL = "enrol"
+
+WARNINGS = {
+    "possible_duplicate": "The face looks like this identity: perhaps the same person.",
+    "unlike_other_portraits": "The face does not look like the other portraits of its identity.",
+}
 
 
 def start_enrolment(
@@ -25,15 +33,16 @@ def start_enrolment(
         queue="ingest",
         uploads=photos,
         collection_id=identity.collection_id,
-        parameters={"identity_id": str(identity.id), "face": face, "force": force},
+        subject_id=identity.id,
+        parameters={"face": face, "force": force},
         api_key_id=api_key_id,
     )
-    enqueue_job(job)
+    transaction.on_commit(lambda: enqueue_job(job))
     return job
 
 
 class EnrolHandler:
-    """Job kind `enrol`: parameters identity_id, face, force; an upload an item."""
+    """Job kind `enrol`: the subject is the identity; parameters face, force; an upload an item."""
 
     def prepare(self, item: JobItem) -> PreparedPhoto:
         with item.upload.open("rb") as file:
@@ -45,7 +54,17 @@ class EnrolHandler:
         return prepared
 
     def store(self, item: JobItem, prepared: PreparedPhoto) -> dict[str, Any]:
-        identity = Identity.objects.filter(id=item.job.parameters["identity_id"]).first()
+        subject_id = item.job.subject_id
+        identity = Identity.objects.filter(id=subject_id).first() if subject_id else None
         if identity is None:
             raise NotFoundError("The identity was deleted before this picture was enrolled.")
-        return report_json(store_photo(identity=identity, photo=prepared, index=item.index))
+        return _to_keep(report_json(store_photo(identity=identity, photo=prepared, index=item.index)))
+
+
+def _to_keep(report: dict[str, Any]) -> dict[str, Any]:
+    """A report outlives the people it warns of: it names them by id only, so that their erasure leaves no name here."""
+    warnings = [
+        warning | {"message": WARNINGS[warning["code"]], "identity": {"id": warning["identity"]["id"]}}
+        for warning in report["warnings"]
+    ]
+    return report | {"warnings": warnings}

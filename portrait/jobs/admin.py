@@ -1,17 +1,27 @@
 """Jobs for people: progress, errors by item, cancel."""
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from portrait.jobs import selectors, services
+from portrait.core.errors import PortraitError
+from portrait.jobs import selectors, services, tasks
 from portrait.jobs.models import Job, JobItem
 
 
 class JobItemInline(admin.TabularInline[JobItem, Job]):
     model = JobItem
-    fields = ["index", "state", "attempts", "error_code", "error_message", "finished_at"]
-    readonly_fields = ["index", "state", "attempts", "error_code", "error_message", "finished_at"]
+    fields = ["index", "state", "attempts", "crashes", "failures", "error_code", "error_message", "finished_at"]
+    readonly_fields = [
+        "index",
+        "state",
+        "attempts",
+        "crashes",
+        "failures",
+        "error_code",
+        "error_message",
+        "finished_at",
+    ]
     can_delete = False
     extra = 0
     max_num = 0
@@ -27,8 +37,17 @@ class JobItemInline(admin.TabularInline[JobItem, Job]):
 class JobAdmin(admin.ModelAdmin[Job]):
     list_display = ["id", "kind", "state", "progress", "created_at", "finished_at"]
     list_filter = ["kind", "created_at"]
-    readonly_fields = ["kind", "queue", "collection_id", "api_key", "parameters", "cancelled_at", "finished_at"]
-    actions = ["cancel"]
+    readonly_fields = [
+        "kind",
+        "queue",
+        "collection_id",
+        "subject_id",
+        "api_key",
+        "parameters",
+        "cancelled_at",
+        "finished_at",
+    ]
+    actions = ["cancel", "retry"]
     inlines = [JobItemInline]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Job]":
@@ -50,6 +69,14 @@ class JobAdmin(admin.ModelAdmin[Job]):
     def cancel(self, request: HttpRequest, jobs: "QuerySet[Job]") -> None:
         for job in jobs:
             services.cancel(job=job)
+
+    @admin.action(description="Retry what failed through no fault of its picture")
+    def retry(self, request: HttpRequest, jobs: "QuerySet[Job]") -> None:
+        for job in jobs:
+            try:
+                tasks.retry_job(job)
+            except PortraitError as error:
+                self.message_user(request, f"{job}: {error.message}", messages.WARNING)
 
     def delete_model(self, request: HttpRequest, obj: Job) -> None:
         services.delete_job(job=obj)

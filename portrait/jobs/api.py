@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
-from portrait.jobs import selectors, services
+from portrait.jobs import selectors, services, tasks
 from portrait.jobs.models import Job, JobItem
 
 
@@ -33,10 +33,11 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 
     state = serializers.SerializerMethodField()
     progress = serializers.SerializerMethodField()
+    retryable = serializers.SerializerMethodField(help_text="How many failed items `retry` would do again")
 
     class Meta:
         model = Job
-        fields = ["id", "kind", "state", "progress", "created_at", "finished_at", "cancelled_at"]
+        fields = ["id", "kind", "state", "progress", "retryable", "created_at", "finished_at", "cancelled_at"]
 
     def get_state(self, job: Job) -> str:
         return selectors.progress_of(job).state
@@ -45,6 +46,9 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     def get_progress(self, job: Job) -> dict[str, int]:
         progress = selectors.progress_of(job)
         return {name: getattr(progress, name) for name in progress.__slots__}
+
+    def get_retryable(self, job: Job) -> int:
+        return selectors.retryable_of(job)
 
 
 class JobDetailSerializer(JobSerializer):
@@ -81,4 +85,12 @@ class JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         """Stop what has not begun."""
         job = get_object_or_404(self.get_queryset(), pk=pk)
         services.cancel(job=job)
+        return Response(JobDetailSerializer(self.get_queryset().get(pk=job.pk)).data)
+
+    @extend_schema(request=None, responses=JobDetailSerializer)
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str) -> Response:
+        """Do again what failed through no fault of its picture: those pictures were kept."""
+        job = get_object_or_404(self.get_queryset(), pk=pk)
+        tasks.retry_job(job)
         return Response(JobDetailSerializer(self.get_queryset().get(pk=job.pk)).data)

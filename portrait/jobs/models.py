@@ -1,6 +1,7 @@
 """Long work and its items. The rows are the truth; what lies in the broker is only a hint to look here."""
 
 from django.db import models
+from django.utils import timezone
 
 from portrait.core.models import ApiKey, BaseModel
 
@@ -12,6 +13,9 @@ class Job(BaseModel):
     queue = models.CharField(max_length=20)
     # An id, not a row: collections belong to an app above this one. None: work for all collections.
     collection_id = models.UUIDField(null=True, blank=True, db_index=True)
+    subject_id = models.UUIDField(
+        null=True, blank=True, db_index=True, help_text="Whom the job is about: erased together with that person."
+    )
     api_key = models.ForeignKey(ApiKey, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     parameters = models.JSONField(default=dict, blank=True)
     cancelled_at = models.DateTimeField(null=True, blank=True)
@@ -19,6 +23,9 @@ class Job(BaseModel):
 
     class Meta:
         ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["created_at"], name="job_unfinished", condition=models.Q(finished_at=None)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"
@@ -34,7 +41,7 @@ class ItemState(models.TextChoices):
     CANCELLED = "cancelled"
 
 
-FINAL_STATES = (ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED)
+OPEN_STATES = (ItemState.WAITING, ItemState.RUNNING)
 
 
 class JobItem(models.Model):
@@ -44,10 +51,14 @@ class JobItem(models.Model):
     index = models.PositiveIntegerField()
     state = models.CharField(max_length=10, choices=ItemState.choices, default=ItemState.WAITING)
     upload = models.FileField(upload_to="uploads/%Y/%m/%d", blank=True, max_length=200)
-    attempts = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0, help_text="How often a worker took it.")
+    crashes = models.PositiveSmallIntegerField(default=0, help_text="How many workers vanished while they had it.")
+    failures = models.PositiveSmallIntegerField(default=0, help_text="How many tries ended in an unexpected error.")
     lease = models.UUIDField(null=True, editable=False)
     leased_until = models.DateTimeField(null=True)
-    enqueued_at = models.DateTimeField(auto_now_add=True)
+    accepted_at = models.DateTimeField(default=timezone.now, help_text="When it was made, or retried by hand.")
+    enqueued_at = models.DateTimeField(default=timezone.now, help_text="When the broker was last given it.")
+    paused_until = models.DateTimeField(null=True, help_text="Set: it waits here and is not in the broker's queue.")
     result = models.JSONField(null=True)
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.TextField(blank=True)
@@ -58,10 +69,11 @@ class JobItem(models.Model):
         constraints = [models.UniqueConstraint(fields=["job", "index"], name="one_item_an_index")]
         indexes = [
             models.Index(
-                fields=["enqueued_at"],
-                name="jobitem_unfinished",
-                condition=models.Q(state__in=[ItemState.WAITING, ItemState.RUNNING]),
-            )
+                fields=["enqueued_at"], name="jobitem_unfinished", condition=models.Q(state__in=["waiting", "running"])
+            ),
+            models.Index(fields=["job"], name="jobitem_open", condition=models.Q(state__in=["waiting", "running"])),
+            # What `remove_orphaned_uploads` looks for; a finished item has none.
+            models.Index(fields=["upload"], name="jobitem_upload", condition=~models.Q(upload="")),
         ]
 
     def __str__(self) -> str:

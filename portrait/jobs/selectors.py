@@ -1,13 +1,17 @@
 """Reads of jobs: progress, and which items were lost."""
 
-import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from portrait.jobs.models import FINAL_STATES, ItemState, Job, JobItem
+from portrait.jobs.models import OPEN_STATES, ItemState, Job, JobItem
+
+# Failed through no fault of the picture: its upload was kept.
+RETRYABLE = Q(state=ItemState.FAILED) & ~Q(upload="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,10 @@ class Progress:
 
 
 def with_counts(jobs: "QuerySet[Job]") -> "QuerySet[Job]":
-    """Annotate the counts that `progress_of` reads: one query however many jobs."""
+    """Annotate the counts that `progress_of` and `retryable_of` read: one query however many jobs."""
     counts = {f"count_{state}": Count("items", filter=Q(items__state=state)) for state in ItemState.values}
-    return jobs.annotate(**counts)
+    retryable = Q(items__state=ItemState.FAILED) & ~Q(items__upload="")
+    return jobs.annotate(**counts, count_retryable=Count("items", filter=retryable))
 
 
 def progress_of(job: Job) -> Progress:
@@ -47,12 +52,52 @@ def progress_of(job: Job) -> Progress:
     return Progress(total=sum(counts.values()), **counts)
 
 
-def lost_items(*, waiting_for: timedelta) -> "QuerySet[JobItem]":
-    """Items nobody works on: enqueued too long ago and not begun, or with a lease that ran out."""
-    now = timezone.now()
+def retryable_of(job: Job) -> int:
+    """How many items of a job that came out of `with_counts` can be retried."""
+    return int(getattr(job, "count_retryable"))  # noqa: B009  (an annotation: mypy knows no such field)
+
+
+def unclosed_jobs() -> "QuerySet[Job]":
+    """Jobs whose last item ended and whose end nobody noted: the worker died between the two."""
+    return Job.objects.filter(~Exists(_open_items_of_job()), finished_at=None)
+
+
+def without_open_items(job_id: UUID) -> "QuerySet[Job]":
+    """The job, if all its items ended."""
+    return Job.objects.filter(~Exists(_open_items_of_job()), id=job_id)
+
+
+def _open_items_of_job() -> "QuerySet[JobItem]":
+    return JobItem.objects.filter(job=OuterRef("pk"), state__in=OPEN_STATES)
+
+
+def open_items(collection_id: UUID | None) -> int:
+    """How many items of a collection are yet to be done."""
+    return JobItem.objects.filter(job__collection_id=collection_id, state__in=OPEN_STATES).count()
+
+
+def queues_with_open_items() -> list[str]:
+    return list(
+        Job.objects.filter(Exists(_open_items_of_job())).order_by("queue").values_list("queue", flat=True).distinct()
+    )
+
+
+def in_brokers_hands(queue: str) -> "QuerySet[JobItem]":
+    """Items that wait and were given to the broker."""
+    return JobItem.objects.filter(job__queue=queue, state=ItemState.WAITING, paused_until=None)
+
+
+def ripe_items(queue: str) -> "QuerySet[JobItem]":
+    """Items whose pause is over, the longest waiting first."""
+    ripe = JobItem.objects.filter(job__queue=queue, state=ItemState.WAITING, paused_until__lte=timezone.now())
+    return ripe.order_by("paused_until", "id")
+
+
+def abandoned_items(queue: str, *, given_before: datetime) -> "QuerySet[JobItem]":
+    """Items whose worker vanished with them."""
     return JobItem.objects.filter(
-        Q(state=ItemState.WAITING, enqueued_at__lt=now - waiting_for) | Q(state=ItemState.RUNNING, leased_until__lt=now)
-    ).select_related("job")
+        job__queue=queue, state=ItemState.RUNNING, leased_until__lt=timezone.now(), enqueued_at__lt=given_before
+    ).order_by("enqueued_at", "id")
 
 
 def finished_before(age: timedelta) -> "QuerySet[Job]":
@@ -60,5 +105,6 @@ def finished_before(age: timedelta) -> "QuerySet[Job]":
     return Job.objects.filter(finished_at__lt=timezone.now() - age)
 
 
-def has_open_items(job_id: uuid.UUID) -> bool:
-    return JobItem.objects.filter(job_id=job_id).exclude(state__in=FINAL_STATES).exists()
+def uploads_in_use(names: Iterable[str]) -> set[str]:
+    """Which of these files an item names."""
+    return set(JobItem.objects.filter(upload__in=list(names)).values_list("upload", flat=True))

@@ -2,139 +2,265 @@
 
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.files.base import ContentFile
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Case, F, IntegerField, Q, QuerySet, When
 from django.utils import timezone
 
-from portrait.jobs.models import FINAL_STATES, ItemState, Job, JobItem
+from portrait.core.database import release_connection
+from portrait.core.errors import ConflictError, PortraitError
+from portrait.core.files import atomic_with_files, delete_on_commit, stored, write_file
+from portrait.jobs import selectors
+from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.registry import handler_of
-from portrait.jobs.selectors import has_open_items
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 8
+MAX_OPEN_ITEMS = 10_000
 
 
 class LeaseLostError(Exception):
-    """Another worker took the item over; what this one found is thrown away."""
+    """The item is another worker's, or was erased; what this worker found is thrown away."""
+
+
+class QueueFullError(PortraitError):
+    """A collection has more work waiting than it may."""
+
+    code: ClassVar[str] = "queue_full"
+    status: ClassVar[int] = 429
 
 
 def create_job(
     *,
     kind: str,
     queue: str,
-    uploads: Iterable[bytes],
+    uploads: Sequence[bytes],
     collection_id: uuid.UUID | None,
     parameters: dict[str, Any],
+    subject_id: uuid.UUID | None = None,
     api_key_id: uuid.UUID | None = None,
 ) -> Job:
-    """Store a job with one item an upload; the caller enqueues them after the commit (`tasks.enqueue`).
+    """Store a job with one item an upload; the caller enqueues them after the commit (`tasks.enqueue_job`).
 
-    The files are written first: an accepted item always has its bytes.
+    The files are written first: an accepted item always has its bytes. subject_id: whom the job is about,
+    for `erase_jobs`.
+
+    Raises:
+        QueueFullError: the collection has too much work waiting already.
     """
-    with transaction.atomic():
+    _require_room(collection_id, len(uploads))
+    with atomic_with_files():
         job = Job.objects.create(
-            kind=kind, queue=queue, collection_id=collection_id, parameters=parameters, api_key_id=api_key_id
+            kind=kind,
+            queue=queue,
+            collection_id=collection_id,
+            subject_id=subject_id,
+            parameters=parameters,
+            api_key_id=api_key_id,
         )
         for index, data in enumerate(uploads):
             item = JobItem(job=job, index=index)
-            item.upload.save(f"{job.id}-{index}", ContentFile(data), save=False)
+            write_file(item.upload, f"{job.id}-{index}", data)
             item.save()
     return job
 
 
+def _require_room(collection_id: uuid.UUID | None, count: int) -> None:
+    waiting = selectors.open_items(collection_id)
+    if waiting + count > MAX_OPEN_ITEMS:
+        raise QueueFullError(
+            f"The collection has {waiting} pictures in the queue and {count} more would exceed the limit of "
+            f"{MAX_OPEN_ITEMS}; send them again when some are done (GET /api/v1/jobs)."
+        )
+
+
 def claim(*, item_id: int) -> JobItem | None:
-    """Take an item for this worker; None when it is done, cancelled or in another worker's hands."""
+    """Take an item for this worker; None when it is done, cancelled, paused or in another worker's hands.
+
+    An item whose lease ran out is taken over, and its `crashes` count that: a worker vanished with it.
+    """
     now, lease = timezone.now(), uuid.uuid4()
-    free = Q(state=ItemState.WAITING) | Q(state=ItemState.RUNNING, leased_until__lt=now)
+    free = Q(state=ItemState.WAITING, paused_until=None) | Q(state=ItemState.RUNNING, leased_until__lt=now)
     # No join here: PostgreSQL would check only the joined ids again after waiting for another claim.
     taken = JobItem.objects.filter(free, id=item_id).update(
         state=ItemState.RUNNING,
         lease=lease,
         leased_until=now + timedelta(seconds=settings.PORTRAIT.job_lease_s),
         attempts=F("attempts") + 1,
+        crashes=Case(
+            When(state=ItemState.RUNNING, then=F("crashes") + 1), default=F("crashes"), output_field=IntegerField()
+        ),
     )
-    return JobItem.objects.select_related("job").get(id=item_id) if taken else None
+    return JobItem.objects.select_related("job").filter(id=item_id, lease=lease).first() if taken else None
 
 
 def process(*, item: JobItem) -> None:
     """Do a claimed item: the effect and the result are committed together, or neither is.
 
     Raises:
-        LeaseLostError: the item went to another worker meanwhile.
+        LeaseLostError: the item went to another worker meanwhile, or was erased.
         Exception: whatever the handler raised; the caller decides about a retry.
     """
     handler = handler_of(item.job.kind)
+    release_connection()
     prepared = handler.prepare(item)
+    with atomic_with_files():
+        # Whom the job is about is locked before the item, as erasure does it: otherwise they could wait for each
+        # other. Without the lease all of it is rolled back, and the files go.
+        result = handler.store(item, prepared)
+        _finish(item, state=ItemState.DONE, result=result)
+
+
+def fail(
+    *,
+    item: JobItem,
+    code: str,
+    message: str,
+    details: dict[str, Any] | None = None,
+    keep_upload: bool = False,
+    failed: bool = False,
+) -> None:
+    """End a claimed item with the reason. keep_upload: the picture is not to blame, it may be retried by hand.
+    failed: the try counts among its `failures`.
+
+    Raises:
+        LeaseLostError: the item went to another worker meanwhile, or was erased.
+    """
+    ending = {"error_code": code, "error_message": message, "result": details or None}
     with transaction.atomic():
-        _finish(item, state=ItemState.DONE)  # first: without the lease nothing is stored
-        JobItem.objects.filter(id=item.id).update(result=handler.store(item, prepared))
+        _finish(item, keep_upload, state=ItemState.FAILED, failures=F("failures") + int(failed), **ending)
 
 
-def fail(*, item: JobItem, code: str, message: str, details: dict[str, Any] | None = None) -> None:
-    """End a claimed item with the reason."""
-    with transaction.atomic():
-        _finish(item, state=ItemState.FAILED, error_code=code, error_message=message, result=details)
-
-
-def _finish(item: JobItem, **values: Any) -> None:
-    ended = JobItem.objects.filter(id=item.id, state=ItemState.RUNNING, lease=item.lease).update(
-        lease=None, leased_until=None, finished_at=timezone.now(), upload="", **values
-    )
+def _finish(item: JobItem, keep_upload: bool = False, /, **values: Any) -> None:
+    if not keep_upload:
+        values["upload"] = ""
+    ended = _owned(item).update(lease=None, leased_until=None, finished_at=timezone.now(), **values)
     if not ended:
         raise LeaseLostError(str(item))
-    _delete_uploads_on_commit([item])
-    transaction.on_commit(lambda: close_if_finished(job_id=item.job_id))
+    if not keep_upload:
+        delete_on_commit(stored(item.upload))
+    # Robust: its failure must not look like a failure of what is committed by then; `sweep` closes the job later.
+    transaction.on_commit(partial(close_if_finished, job_id=item.job_id), robust=True)
 
 
-def give_back(*, item: JobItem) -> None:
-    """Let a claimed item wait again, after a failure that a later try may mend."""
-    JobItem.objects.filter(id=item.id, state=ItemState.RUNNING, lease=item.lease).update(
-        state=ItemState.WAITING, lease=None, leased_until=None, enqueued_at=timezone.now()
+def _owned(item: JobItem) -> "QuerySet[JobItem]":
+    return JobItem.objects.filter(id=item.id, state=ItemState.RUNNING, lease=item.lease)
+
+
+def give_back(*, item: JobItem, pause_s: float, failed: bool) -> None:
+    """Let a claimed item wait again. failed: the try counts among its `failures`.
+
+    Raises:
+        LeaseLostError: the item went to another worker meanwhile, or was erased.
+    """
+    given = _owned(item).update(
+        state=ItemState.WAITING,
+        lease=None,
+        leased_until=None,
+        paused_until=timezone.now() + timedelta(seconds=pause_s),
+        failures=F("failures") + int(failed),
     )
+    if not given:
+        raise LeaseLostError(str(item))
 
 
 def cancel(*, job: Job) -> None:
     """Stop what has not begun; an item that is being worked on ends as it ends."""
     with transaction.atomic():
         Job.objects.filter(id=job.id, cancelled_at=None, finished_at=None).update(cancelled_at=timezone.now())
-        waiting = list(job.items.filter(state=ItemState.WAITING))
-        job.items.filter(id__in=[item.id for item in waiting], state=ItemState.WAITING).update(
+        waiting = list(job.items.select_for_update(of=("self",)).filter(state=ItemState.WAITING).order_by("id"))
+        job.items.filter(id__in=[item.id for item in waiting]).update(
             state=ItemState.CANCELLED, finished_at=timezone.now(), upload=""
         )
-        _delete_uploads_on_commit(waiting)
-        transaction.on_commit(lambda: close_if_finished(job_id=job.id))
+        delete_on_commit(stored(*(item.upload for item in waiting)))
+        transaction.on_commit(partial(close_if_finished, job_id=job.id), robust=True)
+
+
+def retry(*, job: Job) -> list[int]:
+    """Let failed items wait again, those that failed through no fault of their picture; the caller enqueues their ids.
+
+    Raises:
+        ConflictError: there is no such item.
+        QueueFullError: the collection has too much work waiting already.
+    """
+    with transaction.atomic():
+        failed = job.items.select_for_update(of=("self",)).filter(selectors.RETRYABLE).order_by("id")
+        item_ids = [item.id for item in failed.only("id")]
+        if not item_ids:
+            raise ConflictError(
+                "This job has no failed picture that can be retried: only those are kept that failed "
+                "through no fault of their own."
+            )
+        _require_room(job.collection_id, len(item_ids))
+        now = timezone.now()
+        JobItem.objects.filter(id__in=item_ids).update(
+            state=ItemState.WAITING,
+            attempts=0,
+            crashes=0,
+            failures=0,
+            accepted_at=now,
+            enqueued_at=now,
+            paused_until=None,
+            finished_at=None,
+            error_code="",
+            error_message="",
+            result=None,
+        )
+        Job.objects.filter(id=job.id).update(finished_at=None, updated_at=now)
+    return item_ids
 
 
 def close_if_finished(*, job_id: uuid.UUID) -> None:
     """Note the end of a job whose last item ended; safe to call at any time, by anyone."""
-    if not has_open_items(job_id):
-        Job.objects.filter(id=job_id, finished_at=None).update(finished_at=timezone.now())
+    # One statement: between a look and a write a retry could open the job again.
+    selectors.without_open_items(job_id).filter(finished_at=None).update(finished_at=timezone.now())
 
 
-def mark_enqueued(*, item_ids: list[int]) -> None:
-    """Remember when the items were last given to the broker."""
-    JobItem.objects.filter(id__in=item_ids).exclude(state__in=FINAL_STATES).update(enqueued_at=timezone.now())
+def take_for_enqueueing(items: "QuerySet[JobItem]") -> list[int]:
+    """Note that the broker is given these items now, and answer their ids; two callers at once never take the same."""
+    with transaction.atomic():
+        item_ids = [item.id for item in items.select_for_update(skip_locked=True, of=("self",)).only("id")]
+        JobItem.objects.filter(id__in=item_ids).update(enqueued_at=timezone.now(), paused_until=None)
+    return item_ids
+
+
+def park(*, item_ids: Sequence[int]) -> None:
+    """Note that the broker did not take these items: they wait in the ledger."""
+    JobItem.objects.filter(id__in=item_ids, state=ItemState.WAITING).update(paused_until=timezone.now())
 
 
 def delete_job(*, job: Job) -> None:
     """Remove a job, its items and what is left of its uploads."""
+    _delete_jobs(Job.objects.filter(id=job.id))
+
+
+def erase_jobs(*, subject_id: uuid.UUID | None = None, collection_id: uuid.UUID | None = None) -> None:
+    """Remove all jobs about a person, or of a collection: items, results and uploads.
+
+    A worker that has one of their items at this moment stores nothing.
+
+    Raises:
+        ValueError: neither is named; that would be all jobs there are.
+    """
+    if (subject_id is None) == (collection_id is None):
+        raise ValueError("name the subject or the collection")
+    _delete_jobs(
+        Job.objects.filter(subject_id=subject_id) if subject_id else Job.objects.filter(collection_id=collection_id)
+    )
+
+
+def _delete_jobs(jobs: "QuerySet[Job]") -> None:
     with transaction.atomic():
-        _delete_uploads_on_commit(list(job.items.exclude(upload="")))
-        job.delete()
-
-
-def _delete_uploads_on_commit(items: list[JobItem]) -> None:
-    files = [(item.upload.storage, str(item.upload.name)) for item in items if item.upload]
-
-    def delete() -> None:
-        for storage, name in files:
-            storage.delete(name)
-
-    transaction.on_commit(delete)
+        job_ids = list(jobs.values_list("id", flat=True))
+        # Locked: a worker that is about to end an item ends it first, or finds it gone.
+        items = list(
+            JobItem.objects.select_for_update(of=("self",)).filter(job_id__in=job_ids).only("upload").order_by("id")
+        )
+        delete_on_commit(stored(*(item.upload for item in items)))
+        JobItem.objects.filter(job_id__in=job_ids).delete()
+        Job.objects.filter(id__in=job_ids).delete()

@@ -1,4 +1,4 @@
-"""Letterbox and back, suppression, similarity transform, warps and crops."""
+"""Letterbox and back, suppression, similarity transform, warps, overlap."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.geometry import (
-    crop,
+    intersection_over_union,
     letterbox,
     non_maximum_suppression,
     similarity_transform,
@@ -96,9 +96,14 @@ def test_the_visible_share_of_a_chip() -> None:
     assert visible_share(np.array([[1.0, 0, 500], [0, 1, 0]]), 50, 200, 200) == 0.0
 
 
-def test_a_crop_is_cut_at_the_border_and_refused_outside() -> None:
-    image = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
-    assert np.array_equal(crop(image, Box(5, 6, 4, 3)), image[6:9, 5:9])
-    assert crop(image, Box(25, 15, 10, 10), margin=0.5).shape == (10, 10, 3)
-    with pytest.raises(ValueError, match="outside"):
-        crop(image, Box(40, 5, 5, 5))
+sides = st.floats(min_value=0.5, max_value=1000)
+places = st.floats(min_value=-1000, max_value=1000)
+boxes = st.builds(Box, places, places, sides, sides)
+
+
+@given(boxes, boxes)
+def test_overlap_is_symmetric_and_a_share(one: Box, other: Box) -> None:
+    overlap = intersection_over_union(one, other)
+    assert overlap == pytest.approx(intersection_over_union(other, one), abs=1e-9)
+    assert 0 <= overlap <= 1 + 1e-9
+    assert intersection_over_union(one, one) == pytest.approx(1)

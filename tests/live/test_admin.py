@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from portrait.core.models import ApiKey
 from portrait.demo.photos import COLLINS, HOPPER, built_in
 from portrait.gallery.models import Collection, Identity, Portrait
+from portrait.gallery.services import photos
 from portrait.jobs.models import Job, JobItem
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,9 +85,9 @@ def post(client: Client, identity: Identity | None, collection: Collection, **va
 
 
 def test_a_person_is_enrolled_by_upload(clerk: Client, collection: Collection) -> None:
-    photos = built_in()
-    upload = SimpleUploadedFile("collins.jpg", photos.people[COLLINS][0].data, "image/jpeg")
-    cat = SimpleUploadedFile("cat.jpg", photos.probes[-1].data, "image/jpeg")
+    given = built_in()
+    upload = SimpleUploadedFile("collins.jpg", given.people[COLLINS][0].data, "image/jpeg")
+    cat = SimpleUploadedFile("cat.jpg", given.probes[-1].data, "image/jpeg")
     page = post(clerk, None, collection, photos=[upload, cat])
     assert "Enrolled: collins.jpg." in page
     assert "Refused: cat.jpg. No face was found" in page
@@ -97,6 +98,43 @@ def test_a_person_is_enrolled_by_upload(clerk: Client, collection: Collection) -
     picture = clerk.get(f"/api/v1/portraits/{portrait.pk}/thumbnail")
     assert max(Image.open(io.BytesIO(b"".join(picture.streaming_content))).size) <= 160
     assert Client().get(f"/api/v1/portraits/{portrait.pk}/thumbnail").status_code == 401
+
+
+def test_the_networks_run_outside_the_transaction(
+    clerk: Client, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = photos.face_pipeline
+
+    def watched() -> object:
+        seen.append(connection.in_atomic_block)
+        return real()
+
+    monkeypatch.setattr(photos, "face_pipeline", watched)
+    post(clerk, None, collection, photos=[SimpleUploadedFile("a.jpg", built_in().people[COLLINS][0].data)])
+    assert seen == [False]
+
+
+def test_the_default_collection_stays(clerk: Client) -> None:
+    default = Collection.objects.get(name="default")
+    url = reverse("admin:gallery_collection_change", args=[default.pk])
+    clerk.post(url, {"name": "renamed", "description": "x", "threshold": ""})
+    assert clerk.post(reverse("admin:gallery_collection_delete", args=[default.pk]), {"post": "yes"}).status_code == 403
+    action = {"action": "delete_selected", "_selected_action": [str(default.pk)], "post": "yes"}
+    clerk.post(reverse("admin:gallery_collection_changelist"), action)
+    default.refresh_from_db()
+    assert (default.name, default.description) == ("default", "x")
+
+
+def test_nobody_hands_out_a_key_that_may_do_more_than_he(collection: Collection) -> None:
+    keeper = User.objects.create_user("keeper", password="pw", is_staff=True)
+    keeper.user_permissions.set(Permission.objects.filter(codename__in=["add_apikey", "view_apikey"]))
+    client = Client()
+    client.login(username="keeper", password="pw")
+    client.post(reverse("admin:core_apikey_add"), {"name": "mine", "scope": "admin"})
+    assert not ApiKey.objects.filter(name="mine").exists()
+    client.post(reverse("admin:core_apikey_add"), {"name": "mine", "scope": "read"})
+    assert ApiKey.objects.get(name="mine").scope == "read"
 
 
 def test_several_faces_are_refused_unless_the_largest_is_meant(clerk: Client, collection: Collection) -> None:

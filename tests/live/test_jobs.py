@@ -15,13 +15,13 @@ from django.db import connection
 from PIL import Image, ImageEnhance
 from rest_framework.test import APIClient
 
+from portrait.celery import app
 from portrait.demo.photos import COLLINS, built_in
 from portrait.embedded import services
 from portrait.env import BASE_DIR
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.jobs import tasks
 from portrait.jobs.models import JobItem
-from portrait.jobs.services import claim, create_job
 from tests.api_clients import b64, plain_jpeg
 from tests.live.conftest import wait_for
 
@@ -47,10 +47,10 @@ def start_worker(tmp_path: Any) -> Iterator[Callable[[], "subprocess.Popen[bytes
 
     def start() -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "celery", "-A", "portrait.celery", "worker", "--beat", "--loglevel=INFO"]
-        log = (tmp_path / "worker.log").open("ab")
-        worker = subprocess.Popen(
-            [*command, "--schedule", str(tmp_path / "beat")], env=environment, cwd=BASE_DIR, stdout=log, stderr=log
-        )
+        with (tmp_path / "worker.log").open("ab") as log:
+            worker = subprocess.Popen(
+                [*command, "--schedule", str(tmp_path / "beat")], env=environment, cwd=BASE_DIR, stdout=log, stderr=log
+            )
         workers.append(worker)
         return worker
 
@@ -167,35 +167,6 @@ def test_triton_killed_and_back(enroller: APIClient, identity: Identity, start_w
     assert job_of(enroller, job)["progress"]["done"] == 1
 
 
-def test_an_item_is_claimed_once(collection: Collection) -> None:
-    job = create_job(kind="enrol", queue="ingest", uploads=[b"x"], collection_id=collection.id, parameters={})
-    item = job.items.get()
-    first, second = claim(item_id=item.id), claim(item_id=item.id)
-    assert first is not None
-    assert first.attempts == 1
-    assert second is None
-
-
-def test_a_worker_that_lost_its_lease_stores_nothing(identity: Identity) -> None:
-    """It was too slow, and another one took over: the other one's result counts."""
-    job = create_job(
-        kind="enrol",
-        queue="ingest",
-        uploads=variants(1),
-        collection_id=identity.collection_id,
-        parameters={"identity_id": str(identity.id), "face": "", "force": False},
-    )
-    slow = claim(item_id=job.items.get().id)
-    assert slow is not None
-    JobItem.objects.update(leased_until="2000-01-01T00:00Z")
-    assert claim(item_id=slow.id) is not None
-    from portrait.jobs.services import LeaseLostError, process
-
-    with pytest.raises(LeaseLostError):
-        process(item=slow)
-    assert not Portrait.objects.filter(identity=identity).exists()
-
-
 def test_cancel_stops_what_has_not_begun(enroller: APIClient, identity: Identity) -> None:
     job = enrol(enroller, identity, variants(3))
     answer = enroller.post(f"/api/v1/jobs/{job}/cancel").json()
@@ -206,28 +177,16 @@ def test_cancel_stops_what_has_not_begun(enroller: APIClient, identity: Identity
     assert not Portrait.objects.filter(identity=identity).exists()
 
 
-def test_an_unexpected_failure_ends_after_several_tries(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A poison item ends in `failed`, with the reason, and does not circle for ever."""
-    job = create_job(kind="no-such-kind", queue="ingest", uploads=[b"x"], collection_id=None, parameters={})
-    item = job.items.get()
-    monkeypatch.setattr(tasks.run_item, "apply_async", lambda **kwargs: None)
-    for _ in range(20):
-        tasks.run_item(item.id)
-    item.refresh_from_db()
-    assert (item.state, item.error_code) == ("failed", "internal_error")
-    assert item.attempts == 8
-    job.refresh_from_db()
-    assert job.finished_at is not None
-
-
-def test_without_a_broker_work_is_accepted_and_waits(
-    enroller: APIClient, identity: Identity, monkeypatch: pytest.MonkeyPatch
+def test_without_a_broker_work_is_accepted_and_done_when_it_is_back(
+    enroller: APIClient, identity: Identity, start_worker: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kombu.exceptions import OperationalError
-
-    def down(**kwargs: object) -> None:
-        raise OperationalError("no broker")
-
-    monkeypatch.setattr(tasks.run_item, "apply_async", down)
-    job = enrol(enroller, identity, variants(2))
+    with monkeypatch.context() as away:
+        away.setenv("CELERY_BROKER_WRITE_URL", "redis://127.0.0.1:1/0")
+        away.setattr(app.amqp, "_producer_pool", None)  # it holds connections to the broker that is there
+        job = enrol(enroller, identity, variants(2))
     assert job_of(enroller, job)["progress"]["waiting"] == 2
+    with redis.Redis.from_url(settings.PORTRAIT.redis_url) as client:
+        assert client.llen("ingest") == 0
+    start_worker()
+    wait_for(lambda: job_of(enroller, job)["finished_at"], "the end of the job")
+    assert job_of(enroller, job)["progress"]["done"] == 2

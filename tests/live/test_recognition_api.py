@@ -10,6 +10,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 from rest_framework.test import APIClient
 
+from inference.geometry import intersection_over_union
+from inference.types import Box
 from portrait.demo.photos import COLLINS, HOPPER, PhotoSet, built_in
 from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
 from tests.api_clients import b64, plain_jpeg
@@ -200,6 +202,16 @@ class TestRecognize:
         assert post(enroller, "recognize", ask | {"image": b64(pictures["a cat"])})["faces"] == []
         assert Identity.objects.filter(collection=collection, kind="unknown").count() == 2
 
+    def test_a_high_bar_holds_for_strangers_too(
+        self, enroller: APIClient, collection: Collection, pictures: dict[str, bytes]
+    ) -> None:
+        ask = {"collection": collection.name, "register_unknown": True, "min_similarity": 0.9999}
+        (new,) = post(enroller, "recognize", ask | {"image": b64(pictures[COLLINS])})["faces"]
+        assert new["candidates"][0]["identity"]["name"] == "unknown_person_1"
+        (known,) = post(enroller, "recognize", ask | {"image": b64(pictures["small"])})["faces"]
+        assert known["candidates"] == []
+        assert Identity.objects.filter(collection=collection).count() == 1
+
     def test_naming_an_unknown_person_makes_it_known(
         self, enroller: APIClient, collection: Collection, pictures: dict[str, bytes]
     ) -> None:
@@ -293,7 +305,12 @@ class TestEnrol:
         rightmost = max((face["box"] for face in error["faces"]), key=lambda box: float(box[0]))
         choice = ",".join(str(value) for value in rightmost)
         (report,) = post(enroller, path, {"image": image, "face": choice}, 201)["results"]
-        assert report["portrait"]["box"] == rightmost
+        assert report["portrait"]["box"][2:] == rightmost[2:]
+        with default_storage.open(Portrait.objects.get(id=report["portrait"]["id"]).image.name) as file:
+            kept = file.read()
+        faces = post(enroller, "detect", {"image": b64(kept)})["faces"]
+        assert len(faces) == 1, "another person's face was kept in this portrait"
+        assert intersection_over_union(Box(*faces[0]["box"]), Box(*report["portrait"]["box"])) > 0.8
         assert report["warnings"] == []
         assert error_of(enroller, path, {"image": image, "face": "0,0,5,5"}, 422)["code"] == "no_face"
         assert error_of(enroller, path, {"image": image, "face": "left"}, 400)["field"] == "face"

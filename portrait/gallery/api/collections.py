@@ -18,7 +18,7 @@ class CollectionSerializer(serializers.ModelSerializer[Collection]):
     """`threshold`: the distance that counts as similarity 0.5; null: the embedding model's own."""
 
     active_model = serializers.StringRelatedField[Any](read_only=True)
-    threshold = serializers.FloatField(required=False, allow_null=True, min_value=0.01, max_value=10)
+    threshold = serializers.FloatField(required=False, allow_null=True, min_value=0.01, max_value=2)
 
     class Meta:
         model = Collection

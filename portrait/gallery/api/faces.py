@@ -19,10 +19,10 @@ from portrait.core.pictures import (
     picture_request,
     take_picture,
 )
+from portrait.gallery.face_json import quality_json
 from portrait.gallery.reports import candidate_json
 from portrait.gallery.selectors import find_collection
 from portrait.gallery.services import recognition
-from portrait.gallery.services.enrolment import quality_json
 
 MAX_TOP_K = 100
 
@@ -125,7 +125,7 @@ def face_json(face: Any) -> dict[str, Any]:
         "box": face.box.as_list(),
         "score": round(face.score, 4),
         "landmarks": face.landmarks.as_dict() if face.landmarks else None,
-        "quality": quality_json(face),
+        "quality": quality_json(face.quality),
     }
 
 

@@ -77,5 +77,5 @@ def picture_answer(file: FieldFile) -> FileResponse:
         opened = file.open("rb")
     except FileNotFoundError:
         raise NotFoundError("The picture's file is missing from the storage.") from None
-    headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
     return FileResponse(opened, content_type="image/jpeg", headers=headers)

@@ -4,11 +4,15 @@ from dataclasses import asdict
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Model
+from django.utils import timezone
 
-from portrait.core.errors import ConflictError
+from portrait.core.errors import ConflictError, NotFoundError
 from portrait.core.pipelines import embedder_spec
 from portrait.gallery.indexes import create_hnsw_index
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
+
+DELETE_TRIES = 5
 
 
 def ensure_defaults() -> None:
@@ -54,13 +58,8 @@ def update_collection(*, collection: Collection, **values: Any) -> Collection:
     """
     if collection.name == DEFAULT_COLLECTION and values.get("name", DEFAULT_COLLECTION) != DEFAULT_COLLECTION:
         raise ConflictError("The default collection keeps its name.", field="name")
-    for name, value in values.items():
-        setattr(collection, name, value)
-    try:
-        with transaction.atomic():
-            collection.save(update_fields=[*values, "updated_at"])
-    except IntegrityError:
-        raise ConflictError(f"There is a collection {values.get('name')!r} already.", field="name") from None
+    taken = f"There is a collection {values.get('name')!r} already."
+    _update(collection, values, ConflictError(taken, field="name"))
     return collection
 
 
@@ -95,30 +94,53 @@ def update_identity(*, identity: Identity, **values: Any) -> Identity:
 
     Raises:
         ConflictError: its collection has that `external_id` already.
+        NotFoundError: it was deleted meanwhile.
     """
     if "name" in values and identity.kind == Identity.Kind.UNKNOWN and values["name"] != identity.name:
         values["kind"] = Identity.Kind.KNOWN
-    for name, value in values.items():
-        setattr(identity, name, value)
+    taken = f"The collection has an identity with the external_id {values.get('external_id')!r} already."
+    _update(identity, values, ConflictError(taken, field="external_id"))
+    return identity
+
+
+def _update(row: Identity | Collection, values: dict[str, Any], taken: ConflictError) -> None:
+    """Change exactly these columns of a row that still is there."""
     try:
         with transaction.atomic():
-            identity.save(update_fields=[*values, "updated_at"])
+            found = type(row).objects.filter(pk=row.pk).update(**values, updated_at=timezone.now())
     except IntegrityError:
-        raise ConflictError(
-            f"The collection has an identity with the external_id {values.get('external_id')!r} already.",
-            field="external_id",
-        ) from None
-    return identity
+        raise taken from None
+    if not found:
+        raise NotFoundError("It was deleted meanwhile.")
+    row.refresh_from_db()
+
+
+def _delete(row: Identity | Portrait | Collection) -> None:
+    """Delete a row with what hangs on it. An enrolment that is under way is waited for, and what it stored goes too.
+
+    Files, and what lies in jobs, follow by `gallery.files`.
+    """
+    kind: type[Model] = type(row)
+    for attempt in range(DELETE_TRIES):
+        try:
+            with transaction.atomic():
+                for found in kind._default_manager.select_for_update(of=("self",)).filter(pk=row.pk):
+                    found.delete()
+        except IntegrityError:  # something was added to it between the look and the commit
+            if attempt + 1 == DELETE_TRIES:
+                raise ConflictError("It is being added to at this very moment; try again.") from None
+        else:
+            return
 
 
 def delete_identity(*, identity: Identity) -> None:
     """Remove a person: rows, vectors and, once that is committed, the files (`gallery.files`)."""
-    identity.delete()
+    _delete(identity)
 
 
 def delete_portrait(*, portrait: Portrait) -> None:
     """Remove one portrait: row, vectors and, once that is committed, its files."""
-    portrait.delete()
+    _delete(portrait)
 
 
 def delete_collection(*, collection: Collection) -> None:
@@ -129,4 +151,4 @@ def delete_collection(*, collection: Collection) -> None:
     """
     if collection.name == DEFAULT_COLLECTION:
         raise ConflictError("The default collection cannot be deleted; delete its identities instead.")
-    collection.delete()
+    _delete(collection)

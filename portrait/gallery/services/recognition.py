@@ -1,4 +1,4 @@
-"""Answers about faces: who is this, are these two the same."""
+"""Answers about faces: where they are, who this is, whether two are the same."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ from portrait.core.errors import NoFaceError
 from portrait.core.pipelines import codec_limits, embedder_spec, face_pipeline
 from portrait.gallery.models import Collection
 from portrait.gallery.selectors import Candidate, nearest_identities
-from portrait.gallery.services.enrolment import prepare_face, register_unknown
+from portrait.gallery.services.photos import analyse, prepare_face, slow_work
+from portrait.gallery.services.strangers import register_unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,10 @@ class Verification:
     faces: tuple[Face, Face]
 
 
-def analyse(data: bytes) -> tuple[Image, FaceAnalysis]:
-    """Decode and analyse one picture."""
-    image = decode(data, limits=codec_limits())
-    return image, face_pipeline().analyse([image])[0]
-
-
 def detect(*, data: bytes) -> FaceAssessment:
     """Find the faces of one picture, with their quality; no embedding is made."""
-    return face_pipeline().detect([decode(data, limits=codec_limits())])[0]
+    with slow_work():
+        return face_pipeline().detect([decode(data, limits=codec_limits())])[0]
 
 
 def recognise(
@@ -57,25 +53,25 @@ def recognise(
     register_strangers: keep a good face that matches nobody as a new unknown person, who is then its candidate.
     """
     image, analysis = analyse(data)
-    recognised = []
+    if register_strangers:
+        _register_strangers(collection, data, image, analysis)
+    return [
+        RecognisedFace(
+            face,
+            nearest_identities(collection, face.embedding.vector, top_k=top_k, min_similarity=min_similarity),
+        )
+        for face in analysis.faces
+    ]
+
+
+def _register_strangers(collection: Collection, data: bytes, image: Image, analysis: FaceAnalysis) -> None:
     for face in analysis.faces:
-        candidates = nearest_identities(collection, face.embedding.vector, top_k=top_k, min_similarity=min_similarity)
-        is_stranger = not any(candidate.similarity >= DECISION for candidate in candidates)
-        if register_strangers and is_stranger and face.quality.acceptable:
-            stranger = register_unknown(collection=collection, photo=prepare_face(data, image, face))
-            candidates = [stranger, *candidates][:top_k]
-        recognised.append(RecognisedFace(face, candidates))
-    return recognised
+        if face.quality.acceptable and not nearest_identities(collection, face.embedding.vector):
+            photo = prepare_face(data, image, face, alone=len(analysis.faces) == 1)
+            register_unknown(collection=collection, photo=photo)
 
 
-def _face_to_compare(data: bytes, field: str) -> Face:
-    _, analysis = analyse(data)
-    if not analysis.faces:
-        raise NoFaceError("No face was found in the picture.", field=field)
-    return analysis.faces[0]
-
-
-def verify(*, data_a: bytes, data_b: bytes, collection: Collection | None = None) -> Verification:
+def verify(*, data_a: bytes, data_b: bytes) -> Verification:
     """Compare the largest faces of two pictures.
 
     Raises:
@@ -85,3 +81,10 @@ def verify(*, data_a: bytes, data_b: bytes, collection: Collection | None = None
     distance = float(np.linalg.norm(face_a.embedding.vector - face_b.embedding.vector))
     similarity = embedder_spec().calibration.similarity(distance)
     return Verification(similarity >= DECISION, similarity, distance, DECISION, (face_a, face_b))
+
+
+def _face_to_compare(data: bytes, field: str) -> Face:
+    _, analysis = analyse(data)
+    if not analysis.faces:
+        raise NoFaceError("No face was found in the picture.", field=field)
+    return analysis.faces[0]

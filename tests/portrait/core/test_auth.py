@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.urls import get_resolver, resolve
 from rest_framework.test import APIClient
 
@@ -40,6 +40,7 @@ ENROL_CALLS = [
     ("post", f"/api/v1/identities/{SOME_ID}/portraits"),
     ("delete", f"/api/v1/portraits/{SOME_ID}"),
     ("post", f"/api/v1/jobs/{SOME_ID}/cancel"),
+    ("post", f"/api/v1/jobs/{SOME_ID}/retry"),
 ]
 ADMIN_CALLS = [
     ("post", "/api/v1/collections"),
@@ -152,6 +153,7 @@ def test_another_collection_is_as_if_it_did_not_exist(
         ("get", f"/api/v1/portraits/{portrait}/thumbnail", None),
         ("get", f"/api/v1/jobs/{job}", None),
         ("post", f"/api/v1/jobs/{job}/cancel", None),
+        ("post", f"/api/v1/jobs/{job}/retry", None),
         ("get", f"/api/v1/collections/{other_collection.name}", None),
         ("patch", f"/api/v1/collections/{other_collection.id}", {"description": "mine"}),
         ("delete", f"/api/v1/collections/{other_collection.name}", None),
@@ -194,9 +196,12 @@ def test_a_key_for_several_collections_has_to_choose(
 
 def test_sessions_only_of_staff_and_only_with_csrf(collection: Collection) -> None:
     User.objects.create_user("guest", password="pw")
-    User.objects.create_user("clerk", password="pw", is_staff=True)
+    User.objects.create_user("porter", password="pw", is_staff=True)
+    clerk = User.objects.create_user("clerk", password="pw", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename__in=["view_identity", "view_portrait"]))
     User.objects.create_superuser("root", password="pw")
-    for name, get_status, post_status in [("guest", 401, 401), ("clerk", 200, 403), ("root", 200, 201)]:
+    expected = {"guest": (401, 401), "porter": (401, 401), "clerk": (200, 403), "root": (200, 201)}
+    for name, (get_status, post_status) in expected.items():
         client = APIClient()
         assert client.login(username=name, password="pw")
         assert client.get("/api/v1/identities").status_code == get_status

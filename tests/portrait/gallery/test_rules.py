@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from inference.types import Box
 from portrait.core.errors import NoFaceError, SeveralFacesError
-from portrait.gallery.face_choice import InvalidFaceChoiceError, choose_face, overlap, parse_choice
+from portrait.gallery.face_choice import InvalidFaceChoiceError, choose_face, parse_choice
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,3 @@ def test_choices_that_are_one() -> None:
     assert parse_choice(None) is parse_choice("") is None
     assert parse_choice("largest") == "largest"
     assert parse_choice("1, 2,3.5 ,4") == Box(1, 2, 3.5, 4)
-
-
-sides = st.floats(min_value=0.5, max_value=1000)
-places = st.floats(min_value=-1000, max_value=1000)
-boxes = st.builds(Box, places, places, sides, sides)
-
-
-@given(boxes, boxes)
-def test_overlap_is_symmetric_and_a_share(one: Box, other: Box) -> None:
-    assert overlap(one, other) == pytest.approx(overlap(other, one), abs=1e-9)
-    assert 0 <= overlap(one, other) <= 1 + 1e-9
-    assert overlap(one, one) == pytest.approx(1)

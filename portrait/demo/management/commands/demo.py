@@ -10,6 +10,7 @@ from rich.console import Console
 
 from portrait.demo import photos as demo_photos
 from portrait.demo import run
+from portrait.demo.annotate import clean_folder
 from portrait.demo.client import ApiClient
 from portrait.embedded import site
 from portrait.embedded.errors import EmbeddedError
@@ -52,6 +53,7 @@ class Command(BaseCommand):
         var = settings.PORTRAIT.var
         key, password = run.api_key(var), run.admin_password(var)
         api = ApiClient(running.address, key)
+        clean_folder(var / "demo")
         enrolled = run.enrol(api, collection, photos, console)
         results = run.recognise(api, collection, photos, var / "demo", console)
         right = sum(result.right for result in results)
