@@ -10,7 +10,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from environs import FileAwareEnv, validate
+from environs import EnvError, FileAwareEnv, validate
+
+from inference.config import DETECTORS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENDPOINT_KEYS = ("database_url", "redis_url", "triton_url")
@@ -65,7 +67,10 @@ def _embedded_endpoints(path: Path) -> dict[str, str]:
 def _secret_key(var: Path) -> str:
     """The key of an embedded installation, made at its first use and kept readable to its owner only."""
     path = var / "secrets" / "django"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvError(f"PORTRAIT_VAR: the folder {var} cannot be used: {error.strerror}") from None
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(48))
@@ -101,7 +106,7 @@ def read_environment() -> Environment:
         redis_url=endpoints.get("redis_url", "redis://127.0.0.1:1/0"),
         triton_urls=[url.strip() for url in endpoints.get("triton_url", "127.0.0.1:1").split(",")],
         external=external,
-        detector=env.str("PORTRAIT_DETECTOR", "centerface"),
+        detector=env.str("PORTRAIT_DETECTOR", "centerface", validate=validate.OneOf(sorted(DETECTORS))),
         log_level=env.str("PORTRAIT_LOG_LEVEL", "INFO").upper(),
         throttle_read=env.str("PORTRAIT_THROTTLE_READ", "600/min"),
         throttle_enrol=env.str("PORTRAIT_THROTTLE_ENROL", "600/min"),

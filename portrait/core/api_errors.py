@@ -24,6 +24,7 @@ from portrait.core.errors import PortraitError
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "5"
+KEY_NEEDED = "A key is needed: send the header 'Authorization: Api-Key KEY', the words 'Api-Key' included."
 
 # Most specific first: the first class that fits decides.
 _STATUS_BY_INFERENCE_ERROR: tuple[tuple[type[inference_errors.InferenceError], int], ...] = (
@@ -65,6 +66,8 @@ def _from_drf(error: exceptions.APIException) -> Response:
         headers["WWW-Authenticate"] = header
     if (wait_s := getattr(error, "wait", None)) is not None:
         headers["Retry-After"] = str(int(wait_s) + 1)
+    if isinstance(error, exceptions.NotAuthenticated):
+        return Response(error_body("not_authenticated", KEY_NEEDED), error.status_code, headers=headers)
     code = error.get_codes()
     return Response(
         error_body(code if isinstance(code, str) else "error", str(error.detail)), error.status_code, headers=headers

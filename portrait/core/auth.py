@@ -70,8 +70,6 @@ class HasScope(BasePermission):
     A view that names none needs `admin`: forgetting to say so never opens a door.
     """
 
-    message = "An API key is needed: send the header 'Authorization: Api-Key <key>'."
-
     def has_permission(self, request: Request, view: "APIView") -> bool:
         if not isinstance(request.auth, Principal):
             return False

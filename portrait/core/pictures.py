@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
+from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.parsers import BaseParser, FormParser, JSONParser, MultiPartParser
@@ -70,17 +71,25 @@ class PictureSerializer(serializers.Serializer[dict[str, Any]]):
     """Base of requests with one picture. `validated_data["picture"]` holds its bytes."""
 
     image = PictureField(required=False)
-    image_url = serializers.CharField(required=False, max_length=2048)
+    image_url = serializers.CharField(required=False, allow_blank=True, max_length=2048)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        refuse_several(self, "image")
         attrs["picture"] = take_picture(attrs, "image")
         return attrs
 
 
+def refuse_several(serializer: serializers.Serializer[Any], *names: str) -> None:
+    """A form may hold a field several times, of which only the last would count: that is never meant."""
+    for name in names:
+        if isinstance(serializer.initial_data, QueryDict) and len(serializer.initial_data.getlist(name)) > 1:
+            raise serializers.ValidationError({name: f"Send one '{name}'; several pictures of a person are 'images'."})
+
+
 def take_picture(attrs: dict[str, Any], name: str) -> bytes:
     """The picture that the fields `name` or `name_url` carry; exactly one must."""
-    picture, url = attrs.pop(name, None), attrs.pop(f"{name}_url", None)
-    if (picture is None) == (url is None):
+    picture, url = attrs.pop(name, None), str(attrs.pop(f"{name}_url", ""))
+    if (picture is None) == (not url):
         raise serializers.ValidationError({name: f"Send exactly one of '{name}' and '{name}_url'."})
     return picture if picture is not None else picture_from_url(url)
 

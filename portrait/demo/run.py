@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from inference.errors import ImageError
-from portrait.core.errors import NoFaceError, PoorQualityError, SeveralFacesError
+from portrait.core.errors import NoFaceError, PoorQualityError, PortraitError, SeveralFacesError
 from portrait.demo.annotate import annotate
 from portrait.demo.client import ApiClient, PictureRefusedError
 from portrait.demo.photos import UNKNOWN, Photo, PhotoSet
@@ -23,9 +23,8 @@ from portrait.env import BASE_DIR
 
 ADMIN = "admin"
 # Why the queue refuses a picture for what it is; any other error is the site's.
-REFUSALS = {kind.code for kind in (ImageError, *ImageError.__subclasses__())} | {
-    kind.code for kind in (NoFaceError, SeveralFacesError, PoorQualityError)
-}
+_BAD_FACES: list[type[PortraitError]] = [NoFaceError, SeveralFacesError, PoorQualityError]
+REFUSALS = {ImageError.code} | {kind.code for kind in [*ImageError.__subclasses__(), *_BAD_FACES]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,8 @@ def stop_group(environment: Environment, group: Group) -> None:
     """Stop a group of back ends and remove what they leave outside their data."""
     addresses.withdraw(environment)
     group.stop()
+    # A Triton that is stopped while it starts leaves its backends' processes.
+    leftovers.stop_leftovers(environment.var, GROUP, None, lambda text: None, patience_s=2)
     triton.remove_shared_memory(environment.var)
     if group.sockets != environment.var / "run":
         shutil.rmtree(group.sockets, ignore_errors=True)

@@ -1,6 +1,6 @@
 """The admin's core: people with their faces, enrolment by upload, collections, models, keys."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from inference.errors import ImageTooLargeError, InferenceError
-from portrait.core.errors import PortraitError
+from portrait.core.errors import PortraitError, SeveralFacesError
 from portrait.core.models import ApiKey, Scope
 from portrait.core.pipelines import codec_limits
 from portrait.core.services import create_api_key, revoke_api_keys
@@ -21,7 +21,7 @@ from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingMod
 from portrait.gallery.selectors import with_newest_portraits, with_portrait_counts
 from portrait.gallery.services import identities
 from portrait.gallery.services.enrolment import PhotoReport, store_photos
-from portrait.gallery.services.photos import Prepared, prepare_photos
+from portrait.gallery.services.photos import Prepared, PreparedPhoto, prepare_photos
 
 FACES_SHOWN = 4
 
@@ -61,8 +61,26 @@ class IdentityForm(forms.ModelForm[Identity]):
         model = Identity
         fields = ["collection", "name", "external_id", "metadata", "action", "kind", "hidden"]
 
+    prepared: "ClassVar[list[tuple[str, Prepared]]]" = []
+    """The uploaded pictures by name, as the networks judged them before the form was read."""
+
     def clean_external_id(self) -> str | None:
         return self.cleaned_data["external_id"] or None
+
+    def clean(self) -> dict[str, Any] | None:
+        """Nobody is added without a face where pictures were given: the form comes back with the reasons."""
+        refused = [(name, photo) for name, photo in self.prepared if not isinstance(photo, PreparedPhoto)]
+        if self.instance._state.adding and refused and len(refused) == len(self.prepared):
+            for name, error in refused:
+                self.add_error("photos", f"{name}: {reason(error)}")
+        return super().clean()
+
+
+def reason(error: Exception | None) -> str:
+    """Why a picture was refused, in the words of this form."""
+    if isinstance(error, SeveralFacesError):
+        return f"The picture holds {len(error.details['faces'])} faces: tick 'Take the largest face' if it is meant."
+    return str(error)
 
 
 class PortraitInline(admin.TabularInline[Portrait, Identity]):
@@ -106,6 +124,14 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
     list_per_page = 50
     show_full_result_count = False
     inlines = [PortraitInline]
+
+    def get_form(self, request: HttpRequest, obj: Identity | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)  # a class made for this request
+        form.prepared = getattr(request, "prepared_photos", [])  # type: ignore[attr-defined]
+        return form
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"collection": Collection.objects.get(name=DEFAULT_COLLECTION).pk}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Identity | None = None) -> list[str]:
         return ["collection"] if obj else []  # the vectors repeat it; a person does not move by a form
@@ -163,7 +189,7 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
         elif report.status == "duplicate":
             messages.info(request, f"Enrolled already: this very picture, {name}.")
         else:
-            messages.error(request, f"Refused: {name}. {report.error}")
+            messages.error(request, f"Refused: {name}. {reason(report.error)}")
         for warning in report.warnings:
             messages.warning(
                 request, f"Look at {name}: {warning.message} (similarity {warning.candidate.similarity:.2f})"

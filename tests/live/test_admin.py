@@ -137,11 +137,21 @@ def test_nobody_hands_out_a_key_that_may_do_more_than_he(collection: Collection)
     assert ApiKey.objects.get(name="mine").scope == "read"
 
 
+def test_nobody_is_added_without_a_face_where_pictures_were_given(clerk: Client, collection: Collection) -> None:
+    cat = SimpleUploadedFile("cat.jpg", built_in().probes[-1].data)
+    page = post(clerk, None, collection, photos=[cat, SimpleUploadedFile("text.jpg", b"hello")])
+    assert "cat.jpg: No face was found in the picture." in page
+    assert "text.jpg: " in page
+    assert not Identity.objects.filter(collection=collection).exists()
+    post(clerk, None, collection)
+    assert Identity.objects.filter(collection=collection).count() == 1
+
+
 def test_several_faces_are_refused_unless_the_largest_is_meant(clerk: Client, collection: Collection) -> None:
     both = next(photo.data for photo in built_in().probes if photo.name == "both in one picture")
     page = post(clerk, None, collection, name=HOPPER, photos=[SimpleUploadedFile("both.jpg", both)])
-    assert "The picture holds 2 faces" in page
-    identity = Identity.objects.get(collection=collection)
+    assert "The picture holds 2 faces: tick &#x27;Take the largest face&#x27;" in page
+    identity = Identity.objects.create(collection=collection, name=HOPPER)
     page = post(clerk, identity, collection, name=HOPPER, photos=[SimpleUploadedFile("both.jpg", both)], largest="on")
     assert "Enrolled: both.jpg." in page
 

@@ -1,6 +1,7 @@
 """The OpenAPI document, and the API driven by it: whatever it allows, no call ends in a 5xx."""
 
 import contextlib
+import re
 
 import pytest
 import schemathesis
@@ -44,6 +45,16 @@ def test_no_call_ends_in_a_server_error(transactional_db: None) -> None:
                 drive()
     assert len(operations) >= 18
     assert answered > len(operations) * EXAMPLES
+
+
+def test_the_document_tells_what_people_need(client: APIClient) -> None:
+    document = client.get("/api/schema/", HTTP_ACCEPT="application/json").json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            assert {"4XX", "5XX"} <= set(operation["responses"]), (method, path)
+            named = {part["name"] for part in operation.get("parameters", []) if part["in"] == "path"}
+            assert named == set(re.findall(r"{(\w+)}", path)), (method, path)
 
 
 def test_pages_and_document_are_served(client: APIClient) -> None:

@@ -112,6 +112,20 @@ class TestBadPictures:
         error = error_of(reader, "detect", body, 400)
         assert (error["code"], error["field"]) == ("invalid", "image")
 
+    def test_a_field_sent_twice_is_not_silently_dropped(self, enroller: APIClient, pictures: dict[str, bytes]) -> None:
+        def twice() -> list[SimpleUploadedFile]:
+            return [SimpleUploadedFile("x.jpg", pictures[name]) for name in (COLLINS, "flipped")]
+
+        for path, more in (("detect", {}), ("identities", {"name": "X"})):
+            answer = enroller.post(f"/api/v1/{path}", {"image": twice(), **more}, format="multipart")
+            assert (answer.status_code, answer.json()["error"]["field"]) == (400, "image")
+            assert "images" in answer.json()["error"]["message"]
+        assert not Identity.objects.filter(name="X").exists()
+
+    def test_empty_fields_of_a_form_count_as_not_sent(self, reader: APIClient, pictures: dict[str, bytes]) -> None:
+        form = {"image": SimpleUploadedFile("x.jpg", pictures[COLLINS]), "image_url": "", "collection": ""}
+        assert reader.post("/api/v1/recognize", form, format="multipart").status_code == 200
+
     def test_too_large(self, reader: APIClient) -> None:
         assert error_of(reader, "detect", {"image": "A" * 36_000_000}, 413)["code"] == "image_too_large"
         upload = SimpleUploadedFile("x.jpg", b"\xff\xd8" + bytes(26 * 2**20))

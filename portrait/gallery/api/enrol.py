@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from portrait.core.pictures import PictureField, picture_from_url
+from portrait.core.pictures import PictureField, picture_from_url, refuse_several
 from portrait.core.principal import Principal
 from portrait.gallery.api.portraits import PortraitSerializer
 from portrait.gallery.face_choice import parse_choice
@@ -22,19 +22,21 @@ class PhotosSerializer(serializers.Serializer[dict[str, Any]]):
 
     image = PictureField(required=False)
     images = serializers.ListField(child=PictureField(), required=False, max_length=MAX_PHOTOS)
-    image_url = serializers.CharField(required=False, max_length=2048)
+    image_url = serializers.CharField(required=False, allow_blank=True, max_length=2048)
     face = serializers.CharField(
         required=False,
+        allow_blank=True,
         max_length=100,
         help_text="Which face, where a picture holds several: `largest`, or a box `x,y,width,height`",
     )
     force = serializers.BooleanField(default=False, help_text="Enrol faces of poor quality too")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        refuse_several(self, "image")
         photos = [attrs.pop("image")] if "image" in attrs else []
         photos += attrs.pop("images", [])
-        if "image_url" in attrs:
-            photos.append(picture_from_url(attrs.pop("image_url")))
+        if url := attrs.pop("image_url", ""):
+            photos.append(picture_from_url(url))
         parse_choice(attrs.setdefault("face", ""))
         return attrs | {"photos": photos}
 

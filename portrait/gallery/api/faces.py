@@ -17,6 +17,7 @@ from portrait.core.pictures import (
     PictureField,
     PictureSerializer,
     picture_request,
+    refuse_several,
     take_picture,
 )
 from portrait.gallery.face_json import quality_json
@@ -91,7 +92,7 @@ class RecognizeAnswerSerializer(serializers.Serializer[Any]):
 class RecognizeRequestSerializer(PictureSerializer):
     """A picture and how to search."""
 
-    collection = serializers.CharField(required=False, max_length=60, help_text="Name or id")
+    collection = serializers.CharField(required=False, allow_blank=True, max_length=60, help_text="Name or id")
     top_k = serializers.IntegerField(default=5, min_value=1, max_value=MAX_TOP_K)
     min_similarity = serializers.FloatField(default=DECISION, min_value=0, max_value=1)
     register_unknown = serializers.BooleanField(
@@ -111,11 +112,12 @@ class VerifyRequestSerializer(serializers.Serializer[dict[str, Any]]):
     """Two pictures; the largest face of each counts."""
 
     image_a = PictureField(required=False)
-    image_a_url = serializers.CharField(required=False, max_length=2048)
+    image_a_url = serializers.CharField(required=False, allow_blank=True, max_length=2048)
     image_b = PictureField(required=False)
-    image_b_url = serializers.CharField(required=False, max_length=2048)
+    image_b_url = serializers.CharField(required=False, allow_blank=True, max_length=2048)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        refuse_several(self, "image_a", "image_b")
         return {"data_a": take_picture(attrs, "image_a"), "data_b": take_picture(attrs, "image_b")}
 
 
@@ -170,7 +172,7 @@ class RecognizeView(FaceView):
         if asked["register_unknown"]:
             principal.require_scope(Scope.ENROL)
         faces = recognition.recognise(
-            collection=find_collection(principal, asked.get("collection")),
+            collection=find_collection(principal, asked.get("collection") or None),
             data=asked["picture"],
             top_k=asked["top_k"],
             min_similarity=asked["min_similarity"],

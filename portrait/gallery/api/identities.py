@@ -86,12 +86,12 @@ class IdentityRequestSerializer(enrol.PhotosSerializer):
     With an `external_id` that the collection knows, the pictures are appended to that identity.
     """
 
-    collection = serializers.CharField(required=False, max_length=60, help_text="Name or id")
-    external_id = serializers.CharField(max_length=200, required=False, allow_null=True)
+    collection = serializers.CharField(required=False, allow_blank=True, max_length=60, help_text="Name or id")
+    external_id = serializers.CharField(max_length=200, required=False, allow_null=True, allow_blank=True)
     name = serializers.CharField(max_length=200)
     metadata = MetadataField(required=False)
     action = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    hidden = serializers.BooleanField(required=False)
+    hidden = serializers.BooleanField(default=False)
 
 
 class IdentityAnswerSerializer(IdentitySerializer):
@@ -111,14 +111,19 @@ class IdentityFilterSerializer(serializers.Serializer[dict[str, Any]]):
     hidden = serializers.BooleanField(required=False, allow_null=True, default=None)
 
 
+IDENTITY_ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
+
+
 @extend_schema_view(
     list=extend_schema(parameters=[IdentityFilterSerializer]),
+    retrieve=extend_schema(parameters=[IDENTITY_ID]),
+    partial_update=extend_schema(parameters=[IDENTITY_ID]),
+    destroy=extend_schema(parameters=[IDENTITY_ID]),
     create=extend_schema(
         request=picture_request(IdentityRequestSerializer),
         responses={200: IdentityAnswerSerializer, 201: IdentityAnswerSerializer},
     ),
 )
-@extend_schema(parameters=[OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)])
 class IdentityViewSet(viewsets.ModelViewSet[Identity]):
     """People, known and unknown."""
 
@@ -151,7 +156,8 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
         serializer = IdentityRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = dict(serializer.validated_data)
-        collection = find_collection(principal_of(request), asked.pop("collection", None))
+        collection = find_collection(principal_of(request), asked.pop("collection", None) or None)
+        asked["external_id"] = asked.get("external_id") or None
         choice = parse_choice(asked.pop("face"))
         identity, created, reports = enrol_person(collection=collection, choice=choice, **asked)
         body = IdentitySerializer(self.get_queryset().get(pk=identity.pk)).data
