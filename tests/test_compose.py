@@ -17,6 +17,7 @@ import pytest
 from django.conf import settings
 from jsonschema.validators import validator_for
 
+from portrait.embedded import site
 from portrait.env import BASE_DIR, ENDPOINT_KEYS
 from tests.compose import FILES, ours, read, readme_block
 from tests.test_readme import environment_variables
@@ -188,6 +189,14 @@ def test_every_text_file_that_the_code_reads_comes_into_the_image() -> None:
         relative = os.fspath(path.relative_to(BASE_DIR))
         if relative.startswith(("portrait/", "inference/")):
             assert not left_out(relative), relative
+
+
+def test_the_embedded_web_server_has_the_same_limits() -> None:
+    (embedded,) = [program.command for program in site._programs(settings.PORTRAIT) if program.name == "web"]
+    words = [word for part in SERVICES["web"]["command"] for word in part.split("=", 1)]
+    for option in ("--limit-concurrency", "--timeout-graceful-shutdown"):
+        assert words[words.index(option) + 1] == embedded[embedded.index(option) + 1]
+    assert {"--no-proxy-headers", "--no-access-log"} <= set(words) & set(embedded)
 
 
 def test_without_compose_the_image_starts_the_same_web_server() -> None:

@@ -21,13 +21,15 @@ _written: ContextVar[list[StoredFile] | None] = ContextVar("written", default=No
 def atomic_with_files() -> Iterator[None]:
     """`transaction.atomic()`, and the files that `write_file` wrote inside are deleted if it fails, at its commit
     too. Inside another one it is a savepoint and deletes what was written since."""
-    outer, mine = _written.get(), list[StoredFile]()
+    outer, mine, committed = _written.get(), list[StoredFile](), list[bool]()
     token = _written.set(mine)
     try:
         with transaction.atomic():
+            transaction.on_commit(lambda: committed.append(True))  # the first hook: a later one may fail
             yield
     except BaseException:
-        _delete(mine)
+        if not committed:
+            _delete(mine)
         raise
     else:
         if outer is not None:

@@ -23,8 +23,9 @@ from portrait.env import BASE_DIR
 
 ADMIN = "admin"
 # Why the queue refuses a picture for what it is; any other error is the site's.
+_BAD_PICTURES: list[type[ImageError]] = [ImageError, *ImageError.__subclasses__()]
 _BAD_FACES: list[type[PortraitError]] = [NoFaceError, SeveralFacesError, PoorQualityError]
-REFUSALS = {ImageError.code} | {kind.code for kind in [*ImageError.__subclasses__(), *_BAD_FACES]}
+REFUSALS = {kind.code for kind in _BAD_PICTURES} | {kind.code for kind in _BAD_FACES}
 
 
 @dataclass(frozen=True, slots=True)

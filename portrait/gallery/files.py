@@ -7,12 +7,13 @@ from django.dispatch import receiver
 
 from portrait.core.files import delete_on_commit, stored
 from portrait.gallery.models import Collection, Identity, Portrait
-from portrait.jobs.services import erase_jobs
+from portrait.jobs.services import erase_jobs, forget_portrait
 
 
 @receiver(post_delete, sender=Portrait)
 def delete_portrait_files(sender: type[Portrait], instance: Portrait, **kwargs: Any) -> None:
     delete_on_commit(stored(instance.image, instance.thumbnail))
+    forget_portrait(subject_id=instance.identity_id, portrait_id=instance.pk)
 
 
 @receiver(pre_delete, sender=Identity)

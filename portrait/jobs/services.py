@@ -239,6 +239,12 @@ def delete_job(*, job: Job) -> None:
     _delete_jobs(Job.objects.filter(id=job.id))
 
 
+def forget_portrait(*, subject_id: uuid.UUID, portrait_id: uuid.UUID) -> None:
+    """Empty the reports that describe a portrait that is gone."""
+    items = JobItem.objects.filter(job__subject_id=subject_id, result__portrait__id=str(portrait_id))
+    items.update(result={"status": "erased"})
+
+
 def erase_jobs(*, subject_id: uuid.UUID | None = None, collection_id: uuid.UUID | None = None) -> None:
     """Remove all jobs about a person, or of a collection: items, results and uploads.
 

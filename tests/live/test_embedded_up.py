@@ -6,6 +6,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -96,4 +97,22 @@ def test_an_occupied_web_port_is_named_before_anything_starts(installation: Inst
     assert f"cannot listen at 127.0.0.1:{installation.port}" in refused.stderr
     assert "PORTRAIT_PORT" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
+    assert installation.processes() == []
+
+
+@pytest.mark.parametrize("moment", ["postmaster.pid", "triton"])
+def test_an_interrupt_while_it_starts_leaves_nothing(installation: Installation, moment: str) -> None:
+    """Triton, stopped while it loads, would leave its backend's processes to nobody."""
+    up = installation.start("up")
+    begun = {
+        "postmaster.pid": lambda: (installation.var / "postgres" / "postmaster.pid").exists(),
+        "triton": lambda: any(
+            b"triton_python_backend_stub" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            for pid in installation.group("services")
+            if Path(f"/proc/{pid}/cmdline").exists()
+        ),
+    }
+    wait_for(begun[moment], f"the start of {moment}")
+    up.send_signal(signal.SIGINT)
+    up.wait(timeout=60)
     assert installation.processes() == []

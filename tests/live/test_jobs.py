@@ -49,7 +49,12 @@ def start_worker(tmp_path: Any) -> Iterator[Callable[[], "subprocess.Popen[bytes
         command = [sys.executable, "-m", "celery", "-A", "portrait.celery", "worker", "--beat", "--loglevel=INFO"]
         with (tmp_path / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
-                [*command, "--schedule", str(tmp_path / "beat")], env=environment, cwd=BASE_DIR, stdout=log, stderr=log
+                [*command, "--schedule", str(tmp_path / "beat")],
+                env=environment,
+                cwd=BASE_DIR,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         workers.append(worker)
         return worker
@@ -124,7 +129,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
     job = enrol(enroller, identity, photos)
     worker = start_worker()
     wait_for(lambda: job_of(enroller, job)["progress"]["done"] >= 1, "the first result")
-    os.kill(worker.pid, signal.SIGKILL)
+    os.killpg(worker.pid, signal.SIGKILL)  # with its beat, which is a process of its own
     worker.wait()
     assert job_of(enroller, job)["finished_at"] is None, "the worker was to be killed in the middle"
     start_worker()

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Model
 from django.utils import timezone
 
@@ -126,7 +126,7 @@ def _delete(row: Identity | Portrait | Collection) -> None:
             with transaction.atomic():
                 for found in kind._default_manager.select_for_update(of=("self",)).filter(pk=row.pk):
                     found.delete()
-        except IntegrityError:  # something was added to it between the look and the commit
+        except (IntegrityError, OperationalError):  # something was added to it meanwhile; or a deadlock, ended by us
             if attempt + 1 == DELETE_TRIES:
                 raise ConflictError("It is being added to at this very moment; try again.") from None
         else:

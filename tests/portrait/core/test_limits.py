@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,15 +16,28 @@ from django.core.management import CommandError, call_command
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rest_framework.test import APIClient
 
+from portrait.asgi import application
 from portrait.core import health, throttling
 from portrait.core.body_limit import BodyLimit
-from portrait.core.models import ApiKey
+from portrait.core.models import KEY_PREFIX_CHARS, ApiKey
 from portrait.gallery.models import Collection
 
 pytestmark = pytest.mark.django_db
 
 
-def _ask(headers: list[tuple[bytes, bytes]], chunks: list[bytes], limit: int = 10) -> tuple[int, Any]:
+KEY = (b"authorization", b"Api-Key x")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    cache.clear()
+    health.outcome.forget()
+    yield
+    cache.clear()
+    health.outcome.forget()
+
+
+def _ask(headers: list[tuple[bytes, bytes]], chunks: list[bytes]) -> tuple[int, Any]:
     async def echo(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         body, more = b"", True
         while more:
@@ -42,32 +56,128 @@ def _ask(headers: list[tuple[bytes, bytes]], chunks: list[bytes], limit: int = 1
         sent.append(message)
 
     scope = {"type": "http", "headers": headers}
-    asyncio.run(BodyLimit(echo, limit)(scope, receive, send))
+    asyncio.run(BodyLimit(echo, 10, session_cookie="sessionid", anonymous_max_bytes=3)(scope, receive, send))
     return sent[0]["status"], json.loads(sent[1]["body"])
 
 
 def test_a_body_within_the_limit_passes() -> None:
-    assert _ask([(b"content-length", b"10")], [b"12345", b"67890"]) == (200, 10)
+    assert _ask([KEY, (b"content-length", b"10")], [b"12345", b"67890"]) == (200, 10)
 
 
 @pytest.mark.parametrize("headers", [[(b"content-length", b"11")], [], [(b"content-length", b"1")]])
 def test_a_body_above_it_is_refused_announced_or_not(headers: list[tuple[bytes, bytes]]) -> None:
-    status, body = _ask(headers, [b"12345", b"67890", b"1"])
+    status, body = _ask([KEY, *headers], [b"12345", b"67890", b"1"])
     assert (status, body["error"]["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize(
+    "named", [KEY, (b"cookie", b"sessionid=abc"), (b"cookie", b"csrftoken=x; sessionid=abc; other=y")]
+)
+def test_a_large_body_needs_a_key_or_a_session(named: tuple[bytes, bytes]) -> None:
+    assert _ask([named], [b"1234"]) == (200, 4)
+
+
+@pytest.mark.parametrize("announced", [[], [(b"content-length", b"4")]])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"authorization", b" ")],
+        [(b"cookie", b"csrftoken=sessionid")],
+        [(b"cookie", b"sessionid=")],
+        [(b"cookie", b"\xff\xfe;=;")],
+    ],
+)
+def test_an_anonymous_body_may_only_be_small(
+    headers: list[tuple[bytes, bytes]], announced: list[tuple[bytes, bytes]]
+) -> None:
+    assert _ask([*headers, *announced], [b"123"])[0] == (413 if announced else 200)
+    status, body = _ask([*headers, *announced], [b"12", b"34"])
+    assert (status, body["error"]["code"]) == (413, "request_too_large")
+    assert "key" in body["error"]["message"]
+
+
+def test_the_application_has_these_limits() -> None:
+    """Asked as the web server asks it: nothing is read of a body that is announced too large."""
+    sent: list[Any] = []
+
+    async def no_body() -> Any:
+        raise AssertionError("the body was asked for")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    for size, headers in [(2**20 + 1, []), (settings.MAX_BODY_BYTES + 1, [KEY])]:
+        announced = (b"content-length", str(size).encode())
+        scope = {"type": "http", "method": "POST", "path": "/api/v1/detect", "headers": [announced, *headers]}
+        asyncio.run(application(scope, no_body, send))
+    assert [message["status"] for message in sent if message["type"] == "http.response.start"] == [413, 413]
 
 
 def test_callers_are_slowed_down_each_for_itself(
     reader: APIClient, make_client: Callable[..., APIClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throttling.PrincipalThrottle, "get_rate", lambda self: "2/min")
-    cache.clear()
     codes = [reader.get("/api/v1/collections").status_code for _ in range(3)]
     assert codes == [200, 200, 429]
     answer = reader.get("/api/v1/collections")
     assert answer.json()["error"]["code"] == "throttled"
     assert 0 < int(answer["Retry-After"]) <= 61
     assert make_client().get("/api/v1/collections").status_code == 200
-    cache.clear()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """The time of the counters; it stands still until it is set."""
+    now = [1_800_000_000.0]
+    monkeypatch.setattr(throttling, "time", SimpleNamespace(time=lambda: now[0]))
+
+    def pass_by(seconds: float) -> None:
+        now[0] += seconds
+
+    return pass_by
+
+
+def _guess(address: str = "192.0.2.1", **headers: str) -> Any:
+    client = APIClient(HTTP_AUTHORIZATION="Api-Key guess", REMOTE_ADDR=address, **headers)
+    return client.get("/api/v1/collections")
+
+
+def test_keys_cannot_be_guessed_fast(
+    reader: APIClient, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttling, "UNKNOWN_KEYS_A_MINUTE", 3)
+    clock(15)
+    assert [_guess(HTTP_X_FORWARDED_FOR=f"198.51.100.{n}").status_code for n in range(5)] == [401] * 3 + [429] * 2
+    refused = _guess()
+    assert refused.json()["error"]["code"] == "throttled"
+    assert int(refused["Retry-After"]) == 46
+    assert _guess("192.0.2.2").status_code == 401
+    assert reader.get("/api/v1/collections", REMOTE_ADDR="192.0.2.1").status_code == 200, "a good key is let in"
+    clock(46)
+    assert _guess().status_code == 401
+
+
+def test_sixty_unknown_keys_a_minute(clock: Callable[[float], None]) -> None:
+    assert [_guess().status_code for _ in range(61)] == [401] * 60 + [429]
+
+
+def test_without_redis_guesses_are_answered_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*args: object, **kwargs: object) -> None:
+        raise RedisConnectionError("down")
+
+    monkeypatch.setattr(throttling, "UNKNOWN_KEYS_A_MINUTE", 0)
+    assert _guess().status_code == 429
+    monkeypatch.setattr(throttling.cache, "incr", down)
+    assert _guess().status_code == 401
+
+
+def test_anonymous_readers_of_the_document_count_by_their_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling.PrincipalThrottle, "get_rate", lambda self: "2/min")
+    document = "/api/schema/?format=json"
+    codes = [APIClient().get(document, HTTP_X_FORWARDED_FOR=f"198.51.100.{n}").status_code for n in range(3)]
+    assert codes == [200, 200, 429]
+    assert APIClient(REMOTE_ADDR="192.0.2.9").get(document).status_code == 200
 
 
 def test_without_redis_callers_are_let_through(reader: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +257,17 @@ def test_readiness_names_what_is_down_but_no_address(monkeypatch: pytest.MonkeyP
     assert b"secret-password" not in ready.content
 
 
+def test_readiness_is_looked_at_once_a_second_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, looks = [100.0], []
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(health, "CHECKS", {"database": lambda: looks.append(1) or ("ok" if len(looks) > 1 else "away")})
+    answers = [APIClient().get("/readyz").status_code for _ in range(5)]
+    assert (answers, len(looks)) == ([503] * 5, 1)
+    now[0] += 1
+    assert APIClient().get("/readyz").status_code == 200
+    assert len(looks) == 2
+
+
 def test_throttle_counters_are_in_redis(reader: APIClient) -> None:
     reader.get("/api/v1/collections")
     with redis.Redis.from_url(settings.PORTRAIT.redis_url) as client:
@@ -178,7 +299,7 @@ class TestApiKeyCommand:
         call_command("apikey", "list", stdout=listing)
         assert "old" in listing.getvalue()
         assert key not in listing.getvalue()
-        call_command("apikey", "revoke", key[:8], stdout=StringIO())
+        call_command("apikey", "revoke", key[:KEY_PREFIX_CHARS], stdout=StringIO())
         assert APIClient(HTTP_AUTHORIZATION=f"Api-Key {key}").get("/api/v1/jobs").status_code == 401
         with pytest.raises(CommandError, match="0 open keys"):
-            call_command("apikey", "revoke", key[:8])
+            call_command("apikey", "revoke", key[:KEY_PREFIX_CHARS])

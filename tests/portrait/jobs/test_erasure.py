@@ -140,3 +140,25 @@ def test_a_report_names_nobody_else(identity: Identity, broker: Broker) -> None:
 def test_one_must_say_whose_jobs(handler: Handler) -> None:
     with pytest.raises(ValueError, match="subject"):
         services.erase_jobs()
+
+
+@pytest.mark.django_db
+def test_a_deleted_portrait_leaves_its_report_empty(collection: Collection) -> None:
+    identity = Identity.objects.create(collection=collection, name="A")
+    portrait = Portrait.objects.create(
+        identity=identity,
+        image="none",
+        thumbnail="none",
+        width=1,
+        height=1,
+        box=[1, 2, 3, 4],
+        detector="test",
+        score=1,
+        quality={},
+        sha256="0" * 64,
+    )
+    job = Job.objects.create(kind="enrol", queue="ingest", collection_id=collection.id, subject_id=identity.id)
+    item = JobItem.objects.create(job=job, index=0, state="done", result={"portrait": {"id": str(portrait.id)}})
+    portrait.delete()
+    item.refresh_from_db()
+    assert item.result == {"status": "erased"}
