@@ -105,7 +105,7 @@ def test_an_interrupt_while_it_starts_leaves_nothing(installation: Installation,
     """Triton, stopped while it loads, would leave its backend's processes to nobody."""
     up = installation.start("up")
     begun = {
-        "postmaster.pid": lambda: (installation.var / "postgres" / "postmaster.pid").exists(),
+        "postmaster.pid": (installation.var / "postgres" / "postmaster.pid").exists,
         "triton": lambda: any(
             b"triton_python_backend_stub" in Path(f"/proc/{pid}/cmdline").read_bytes()
             for pid in installation.group("services")

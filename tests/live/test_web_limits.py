@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 
 from portrait.core.throttling import UNKNOWN_KEYS_A_MINUTE
 from portrait.embedded import site
@@ -55,6 +56,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
+        cache.clear()  # the tests after these come from the same address
 
 
 def test_more_connections_than_it_takes_are_answered_at_once_and_later_served(port: int) -> None:

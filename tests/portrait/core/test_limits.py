@@ -1,9 +1,8 @@
-"""Limits: bodies, rates, fields that try to break the database; and health."""
+"""Limits: bodies, rates, fields that try to break the database."""
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from rest_framework.test import APIClient
 
 from portrait.asgi import application
-from portrait.core import health, throttling
+from portrait.core import throttling
 from portrait.core.body_limit import BodyLimit
 from portrait.core.models import KEY_PREFIX_CHARS, ApiKey
 from portrait.gallery.models import Collection
@@ -31,10 +30,8 @@ KEY = (b"authorization", b"Api-Key x")
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
     cache.clear()
-    health.outcome.forget()
     yield
     cache.clear()
-    health.outcome.forget()
 
 
 def _ask(headers: list[tuple[bytes, bytes]], chunks: list[bytes]) -> tuple[int, Any]:
@@ -237,35 +234,6 @@ def test_pages_of_a_list(enroller: APIClient, collection: Collection) -> None:
         seen += [row["name"] for row in page["results"]]
         url = page["next"]
     assert seen == names[::-1]
-
-
-def test_health() -> None:
-    assert APIClient().get("/healthz").json() == {"status": "ok"}
-    ready = APIClient().get("/readyz")
-    assert (ready.status_code, ready.json()["checks"]) == (200, {"database": "ok", "redis": "ok", "triton": "ok"})
-
-
-def test_readiness_names_what_is_down_but_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = replace(settings.PORTRAIT, redis_url="redis://:secret-password@127.0.0.1:1/0")
-    monkeypatch.setattr(settings, "PORTRAIT", wrong)
-    monkeypatch.setattr(health, "required_models", lambda: ("dlib_resnet", "no_such_model"))
-    ready = APIClient().get("/readyz")
-    assert ready.status_code == 503
-    assert ready.json()["checks"]["database"] == "ok"
-    assert ready.json()["checks"]["redis"] == "does not answer"
-    assert ready.json()["checks"]["triton"] == "models not ready: no_such_model"
-    assert b"secret-password" not in ready.content
-
-
-def test_readiness_is_looked_at_once_a_second_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, looks = [100.0], []
-    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(health, "CHECKS", {"database": lambda: looks.append(1) or ("ok" if len(looks) > 1 else "away")})
-    answers = [APIClient().get("/readyz").status_code for _ in range(5)]
-    assert (answers, len(looks)) == ([503] * 5, 1)
-    now[0] += 1
-    assert APIClient().get("/readyz").status_code == 200
-    assert len(looks) == 2
 
 
 def test_throttle_counters_are_in_redis(reader: APIClient) -> None:
