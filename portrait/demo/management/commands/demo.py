@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.text import slugify
 from rich.console import Console
 
 from portrait.demo import photos as demo_photos
@@ -16,6 +17,11 @@ from portrait.embedded import site
 from portrait.embedded.errors import EmbeddedError
 from portrait.embedded.signals import StopRequested, stop_on_signals
 from portrait.embedded.site import Site
+
+
+def _collection(folder: Path | None) -> str:
+    """Where the people go: those of one folder do not meet those of another."""
+    return f"photos-{slugify(folder.resolve().name)[:40]}" if folder else "demo"
 
 
 class Command(BaseCommand):
@@ -37,7 +43,7 @@ class Command(BaseCommand):
                     environment=settings.PORTRAIT, say=lambda text: console.print(text, highlight=False)
                 ) as running,
             ):
-                good = self._show(running, photos, "photos" if folder else "demo", console)
+                good = self._show(running, photos, _collection(folder), console)
                 if options["once"]:
                     if not good:
                         raise CommandError("The demo did not give what it should: see the tables above.")
