@@ -14,6 +14,7 @@ decode at once.
 
 import io
 import struct
+from dataclasses import dataclass
 from typing import cast
 
 import cv2
@@ -40,6 +41,15 @@ _ORIENTATION, _BITS, _TILE_WIDTH, _TILE_HEIGHT = 0x0112, 0x0102, 0x0142, 0x0143
 _JPEG_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A picture's type, as Pillow names it, and its size in pixels once upright."""
+
+    format: str
+    width: int
+    height: int
+
+
 def decode(data: bytes, *, limits: CodecLimits = CODEC_LIMITS) -> Image:
     """The picture in `data`: RGB uint8, shape (height, width, 3), upright, contiguous and writeable.
 
@@ -61,6 +71,18 @@ def decode(data: bytes, *, limits: CodecLimits = CODEC_LIMITS) -> Image:
             raise
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
             raise _corrupt(data, error) from error
+
+
+def probe(data: bytes, *, limits: CodecLimits = CODEC_LIMITS) -> Header:
+    """What a picture's header says; the pixels are not looked at.
+
+    Raises: as `decode`, but for damage behind the header.
+    """
+    with _open(data, limits) as picture:
+        width, height = picture.size
+        if _orientation(picture) >= 5:
+            width, height = height, width
+        return Header("JPEG" if picture.format == "MPO" else str(picture.format), width, height)
 
 
 def encode_jpeg(image: Image, *, quality: int = 90) -> bytes:

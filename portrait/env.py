@@ -45,6 +45,12 @@ class Environment:
     throttle_enrol: str
     image_url_private: bool
     job_lease_s: int
+    frames_bucket: str
+    """Name of an S3 bucket for frames' pictures; empty: files under `var`."""
+    frames_endpoint: str
+    frames_min_free_mb: int
+    source_dirs: list[Path]
+    """Folders out of which cameras may read files."""
     cores: int
 
     @property
@@ -112,5 +118,9 @@ def read_environment() -> Environment:
         throttle_enrol=env.str("PORTRAIT_THROTTLE_ENROL", "600/min"),
         image_url_private=env.bool("PORTRAIT_IMAGE_URL_ALLOW_PRIVATE", False),
         job_lease_s=env.int("PORTRAIT_JOB_LEASE_S", 60, validate=validate.Range(min=1)),
+        frames_bucket=env.str("PORTRAIT_FRAMES_S3_BUCKET", ""),
+        frames_endpoint=env.str("PORTRAIT_FRAMES_S3_ENDPOINT", ""),
+        frames_min_free_mb=env.int("PORTRAIT_MIN_FREE_MB", 1024, validate=validate.Range(min=0)),
+        source_dirs=[Path(each).resolve() for each in env.list("PORTRAIT_SOURCE_DIRS", [str(var / "sources")])],
         cores=env.int("PORTRAIT_CORES", os.cpu_count() or 1, validate=validate.Range(min=1)),
     )

@@ -39,6 +39,8 @@ INSTALLED_APPS = [
     "portrait.core",
     "portrait.jobs",
     "portrait.gallery",
+    "portrait.cameras",
+    "portrait.sightings",
     "portrait.demo",
 ]
 
@@ -115,6 +117,24 @@ WHITENOISE_USE_FINDERS = True  # served out of the packages: no collectstatic st
 
 # Media are biometric: there is no MEDIA_URL that a web server could hand out. Authorised views only.
 MEDIA_ROOT = PORTRAIT.var / "media"
+# Frames are the many: they may lie in an S3 bucket instead (the extra `s3`; its credentials as boto3 finds them).
+_frames: dict[str, Any] = {"BACKEND": "portrait.core.storage.FsyncStorage"}
+if PORTRAIT.frames_bucket:
+    _frames = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": PORTRAIT.frames_bucket,
+            "endpoint_url": PORTRAIT.frames_endpoint or None,
+            "default_acl": None,
+            "file_overwrite": False,
+            "querystring_auth": True,
+        },
+    }
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "frames": _frames,
+}
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
@@ -210,6 +230,21 @@ CELERY_BEAT_SCHEDULE = {
         "task": "portrait.jobs.tasks.sweep",
         "schedule": schedule(5.0),  # also the grain of the pauses between an item's tries
         "options": {"queue": "events", "expires": 15},
+    },
+    "frames: enqueue what is due": {
+        "task": "portrait.cameras.tasks.sweep",
+        "schedule": schedule(5.0),
+        "options": {"queue": "events", "expires": 15},
+    },
+    "sightings: register strangers left over": {
+        "task": "portrait.sightings.tasks.register_strangers",
+        "schedule": schedule(30.0),
+        "options": {"queue": "events", "expires": 60},
+    },
+    "cameras: retention": {
+        "task": "portrait.sightings.tasks.expire",
+        "schedule": schedule(600.0),
+        "options": {"queue": "events", "expires": 600},
     },
     "jobs: remove old jobs": {
         "task": "portrait.jobs.tasks.purge",

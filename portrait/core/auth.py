@@ -38,7 +38,9 @@ class ApiKeyAuthentication(BaseAuthentication):
         if row.last_used_at is None or row.last_used_at < now - LAST_USED_EVERY:  # not a write a request
             ApiKey.objects.filter(id=row.id).update(last_used_at=now)
         collection_ids = None if row.collection_ids is None else frozenset(row.collection_ids)
-        return AnonymousUser(), Principal(row.name, Scope(row.scope), collection_ids, f"key-{row.id}", row.id)
+        camera_ids = None if row.camera_ids is None else frozenset(row.camera_ids)
+        principal = Principal(row.name, Scope(row.scope), collection_ids, f"key-{row.id}", row.id, camera_ids)
+        return AnonymousUser(), principal
 
     def authenticate_header(self, request: Request) -> str:
         return self.keyword
@@ -67,12 +69,15 @@ def principal_of(request: Request) -> Principal:
 class HasScope(BasePermission):
     """A view names the scope it needs in `required_scope`, or one a method in `required_scopes`.
 
-    A view that names none needs `admin`: forgetting to say so never opens a door.
+    A view that names none needs `admin`: forgetting to say so never opens a door. Likewise a key that is bound to
+    cameras is let in only where a view says `for_cameras = True`, and so that it keeps to these cameras.
     """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         if not isinstance(request.auth, Principal):
             return False
+        if not getattr(view, "for_cameras", False):
+            request.auth.require_no_camera()
         by_method: dict[str, Scope] = getattr(view, "required_scopes", {})
         request.auth.require_scope(by_method.get(str(request.method), getattr(view, "required_scope", Scope.ADMIN)))
         return True

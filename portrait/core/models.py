@@ -39,7 +39,8 @@ def hash_key(key: str) -> str:
 
 
 class ApiKey(BaseModel):
-    """A key to the API: only its hash is stored. `collection_ids` None means every collection."""
+    """A key to the API: only its hash is stored. `collection_ids` None means every collection, `camera_ids`
+    None every camera of these."""
 
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=KEY_PREFIX_CHARS, editable=False, help_text="The key's first characters.")
@@ -47,6 +48,12 @@ class ApiKey(BaseModel):
     scope = models.CharField(max_length=10, choices=Scope.choices, default=Scope.READ)
     # Ids, not rows: collections belong to an app above this one.
     collection_ids = ArrayField(models.UUIDField(), null=True, blank=True)
+    camera_ids = ArrayField(
+        models.UUIDField(),
+        null=True,
+        blank=True,
+        help_text="A key bound to cameras opens what belongs to these cameras, and nothing else.",
+    )
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 

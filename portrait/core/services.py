@@ -10,7 +10,11 @@ from portrait.core.models import KEY_PREFIX_CHARS, ApiKey, Scope, hash_key
 
 
 def create_api_key(
-    *, name: str, scope: Scope, collection_ids: Collection[uuid.UUID] | None = None
+    *,
+    name: str,
+    scope: Scope,
+    collection_ids: Collection[uuid.UUID] | None = None,
+    camera_ids: Collection[uuid.UUID] | None = None,
 ) -> tuple[ApiKey, str]:
     """Store a new key; answers the row and the key itself, which cannot be had again."""
     key = f"pk_{secrets.token_urlsafe(32)}"  # begins with a letter: no command takes it for an option
@@ -18,6 +22,7 @@ def create_api_key(
         name=name,
         scope=scope,
         collection_ids=None if collection_ids is None else list(collection_ids),
+        camera_ids=None if camera_ids is None else list(camera_ids),
         prefix=key[:KEY_PREFIX_CHARS],
         key_hash=hash_key(key),
     )

@@ -1,6 +1,7 @@
 """The partial HNSW index of an embedding model: raw SQL, since the vector column has no fixed size."""
 
 from django.db import connection
+from django.db.models import Model
 from psycopg import sql
 
 from portrait.gallery.models import EmbeddingModel, PortraitEmbedding
@@ -15,17 +16,28 @@ def index_name(model: EmbeddingModel) -> str:
 
 
 def create_hnsw_index(model: EmbeddingModel) -> None:
-    """Create the index if it is not there. Takes a share lock: writers wait while it is built."""
+    """Create the index of the portraits' vectors if it is not there."""
+    create_partial_index(index_name(model), PortraitEmbedding, model)
+
+
+def create_partial_index(name: str, table: type[Model], model: EmbeddingModel, *, only: str | None = None) -> None:
+    """Create an HNSW index over those rows of a table of vectors that `model` made, if it is not there.
+
+    only: a boolean column that has to be true as well. Takes a share lock: writers wait while it is built.
+    """
+    condition = sql.SQL("model_id = {model}").format(model=sql.Literal(model.pk))
+    if only is not None:
+        condition = sql.SQL("{condition} AND {only}").format(condition=condition, only=sql.Identifier(only))
     statement = sql.SQL(
         "CREATE INDEX IF NOT EXISTS {index} ON {table} USING hnsw ((vector::vector({dims})) vector_l2_ops) "
-        "WITH (m = {m}, ef_construction = {ef}) WHERE model_id = {model}"
+        "WITH (m = {m}, ef_construction = {ef}) WHERE {condition}"
     ).format(
-        index=sql.Identifier(index_name(model)),
-        table=sql.Identifier(PortraitEmbedding._meta.db_table),
+        index=sql.Identifier(name),
+        table=sql.Identifier(table._meta.db_table),
         dims=sql.Literal(model.dims),
         m=sql.Literal(M),
         ef=sql.Literal(EF_CONSTRUCTION),
-        model=sql.Literal(model.pk),
+        condition=condition,
     )
     with connection.cursor() as cursor:
         cursor.execute(statement)

@@ -1,0 +1,10 @@
+"""Cameras and their frames."""
+
+from django.apps import AppConfig
+
+
+class CamerasConfig(AppConfig):
+    name = "portrait.cameras"
+
+    def ready(self) -> None:
+        from portrait.cameras import files  # noqa: F401  (connects the deletion of files)

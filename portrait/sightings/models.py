@@ -1,0 +1,200 @@
+"""What was seen: faces in frames, tracks of a face over neighbouring frames, and sightings, the true events."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+from pgvector.django import VectorField
+
+from portrait.cameras.models import Camera, Frame
+from portrait.core.models import BaseModel
+from portrait.gallery.models import Collection, EmbeddingModel, Identity
+
+
+class Timeline(models.Model):
+    """One row a camera. Whoever changes the camera's tracks and sightings holds its lock."""
+
+    camera = models.OneToOneField(Camera, primary_key=True, on_delete=models.CASCADE, related_name="timeline")
+    latest = models.DateTimeField(null=True, help_text="Capture time of the newest frame that was processed.")
+    advanced_at = models.DateTimeField(default=timezone.now, help_text="When a frame was last processed.")
+
+    def __str__(self) -> str:
+        return f"timeline of {self.camera_id}"
+
+
+class Track(models.Model):
+    """The same face over neighbouring frames of one camera: identity is decided here, not frame by frame."""
+
+    id = models.BigAutoField(primary_key=True)
+    camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="tracks")
+    identity = models.ForeignKey(Identity, null=True, blank=True, on_delete=models.SET_NULL, related_name="tracks")
+    registered = models.ForeignKey(
+        Identity,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The unknown person who was first met in this track.",
+    )
+    similarity = models.FloatField(null=True)
+    # Ids of the detections whose mean vector was compared with the gallery: the best few, at most.
+    template = ArrayField(models.BigIntegerField(), default=list, blank=True)
+    stranger_due = models.BooleanField(default=False, help_text="A steady stranger who is yet to be registered.")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["id"], name="track_stranger_due", condition=models.Q(stranger_due=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"track {self.pk}"
+
+
+class Detection(models.Model):
+    """One face in one frame. Its identity is its track's."""
+
+    id = models.BigAutoField(primary_key=True)
+    frame = models.ForeignKey(Frame, on_delete=models.CASCADE, related_name="detections")
+    camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="+", db_index=False)
+    track = models.ForeignKey(Track, null=True, on_delete=models.SET_NULL, related_name="detections")
+    identity = models.ForeignKey(Identity, null=True, blank=True, on_delete=models.SET_NULL, related_name="detections")
+    similarity = models.FloatField(null=True, help_text="Of the track to the identity.")
+    captured_at = models.DateTimeField()
+    box = ArrayField(models.FloatField(), size=4, help_text="x, y, width, height in pixels")
+    landmarks = models.JSONField(null=True)
+    score = models.FloatField()
+    quality = models.JSONField()
+    quality_score = models.FloatField()
+    acceptable = models.BooleanField(help_text="Good enough to decide who it is.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["camera", "captured_at"], name="detection_by_time"),
+            models.Index(fields=["camera", "identity", "captured_at"], name="detection_by_identity"),
+            models.Index(
+                fields=["track", "-quality_score"], name="detection_best", condition=models.Q(acceptable=True)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"detection {self.pk}"
+
+
+class DetectionEmbedding(models.Model):
+    """A detected face's vector by one model. Collection, camera and time are repeated here, so that a filtered search
+    needs no join. Only exemplars, the best few of a track, are in the HNSW index (`indexes.py`)."""
+
+    id = models.BigAutoField(primary_key=True)
+    detection = models.ForeignKey(Detection, on_delete=models.CASCADE, related_name="embeddings")
+    model = models.ForeignKey(EmbeddingModel, on_delete=models.PROTECT, related_name="+", db_index=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="+", db_index=False)
+    camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="+", db_index=False)
+    captured_at = models.DateTimeField()
+    exemplar = models.BooleanField(default=False)
+    vector = VectorField()  # no fixed size: models differ
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["detection", "model"], name="one_detection_vector_a_model")]
+        indexes = [
+            models.Index(
+                fields=["collection", "model", "camera", "captured_at"],
+                name="detection_exemplars",
+                condition=models.Q(exemplar=True),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"vector of {self.detection_id} by {self.model_id}"
+
+
+def sighting_path(sighting: "Sighting", filename: str) -> str:
+    return f"sightings/{sighting.camera_id}/{str(sighting.id)[:2]}/{sighting.id}.jpg"
+
+
+class Sighting(BaseModel):
+    """A person was there, on one camera, from `first_seen` to `last_seen` (capture times)."""
+
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="+", db_index=False)
+    camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="sightings", db_index=False)
+    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="sightings")
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    hits = models.PositiveIntegerField(help_text="Frames in which the person was seen.")
+    best = models.ForeignKey(Detection, null=True, on_delete=models.SET_NULL, related_name="+")
+    best_quality = models.FloatField(default=0.0, help_text="2 above the quality score where it is acceptable.")
+    similarity = models.FloatField(null=True, help_text="Of the best detection's track.")
+    picture = models.FileField(
+        upload_to=sighting_path, blank=True, max_length=200, help_text="The best face, once its frame is gone."
+    )
+
+    class Meta:
+        ordering = ["-first_seen", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["camera", "identity", "first_seen"], name="one_sighting_a_beginning")
+        ]
+        indexes = [
+            models.Index(fields=["-first_seen", "-id"], name="sighting_newest"),
+            models.Index(fields=["collection", "-first_seen", "-id"], name="sighting_collection"),
+            models.Index(fields=["camera", "-first_seen", "-id"], name="sighting_camera"),
+            models.Index(fields=["camera", "identity", "last_seen"], name="sighting_touching"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.identity} from {self.first_seen:%Y-%m-%d %H:%M:%S}"
+
+
+class Stranger(models.Model):
+    """An unknown person who was met by a camera: kept as long as that camera's rule for the unnamed says."""
+
+    identity = models.OneToOneField(Identity, primary_key=True, on_delete=models.CASCADE, related_name="stranger")
+    camera = models.ForeignKey(Camera, null=True, on_delete=models.SET_NULL, related_name="+")
+    met_at = models.DateTimeField(help_text="Capture time.")
+
+    def __str__(self) -> str:
+        return f"{self.identity_id} met by {self.camera_id}"
+
+
+class Watch(BaseModel):
+    """Somebody to look for. No cameras: all of the collection."""
+
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="watches")
+    name = models.CharField(max_length=100)
+    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="watches")
+    cameras = models.ManyToManyField(Camera, blank=True, related_name="+")
+    min_similarity = models.FloatField(default=0.5, validators=[MinValueValidator(0.5), MaxValueValidator(1)])
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name_plural = "watches"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Alert(models.Model):
+    """A watched person was seen; one a sighting, made at the first hit. `sighting` is set once that has opened."""
+
+    id = models.BigAutoField(primary_key=True)
+    watch = models.ForeignKey(Watch, on_delete=models.CASCADE, related_name="alerts")
+    camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="alerts")
+    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="+")
+    sighting = models.ForeignKey(Sighting, null=True, blank=True, on_delete=models.SET_NULL, related_name="alerts")
+    detection = models.ForeignKey(Detection, null=True, on_delete=models.SET_NULL, related_name="+")
+    captured_at = models.DateTimeField(help_text="Capture time of the hit.")
+    similarity = models.FloatField()
+    created_at = models.DateTimeField(default=timezone.now)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["watch", "sighting"], name="one_alert_a_sighting", condition=models.Q(sighting__isnull=False)
+            )
+        ]
+        indexes = [models.Index(fields=["-created_at", "-id"], name="alert_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.watch} at {self.captured_at:%Y-%m-%d %H:%M:%S}"
