@@ -1,0 +1,19 @@
+"""What was seen, by whom, and when."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+def _after_migrate(**kwargs: Any) -> None:
+    from portrait.sightings.indexes import ensure_indexes
+
+    ensure_indexes()
+
+
+class SightingsConfig(AppConfig):
+    name = "portrait.sightings"
+
+    def ready(self) -> None:
+        post_migrate.connect(_after_migrate, sender=self)
