@@ -85,9 +85,12 @@ def probe(data: bytes, *, limits: CodecLimits = CODEC_LIMITS) -> Header:
         return Header("JPEG" if picture.format == "MPO" else str(picture.format), width, height)
 
 
-def encode_jpeg(image: Image, *, quality: int = 90) -> bytes:
-    """`image` (RGB uint8, height x width x 3) as a baseline JPEG; quality 1..100."""
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+def encode_jpeg(image: Image, *, quality: int = 90, is_bgr: bool = False) -> bytes:
+    """`image` (RGB uint8, height x width x 3) as a baseline JPEG; quality 1..100.
+
+    is_bgr: its channels are in OpenCV's order, as its video readers give them.
+    """
+    bgr = image if is_bgr else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise UnsupportedImageError(f"an image of {image.shape[1]} x {image.shape[0]} pixels does not fit into a JPEG")

@@ -43,6 +43,7 @@ class Environment:
     log_level: str
     throttle_read: str
     throttle_enrol: str
+    throttle_frames: str
     image_url_private: bool
     job_lease_s: int
     frames_bucket: str
@@ -116,6 +117,7 @@ def read_environment() -> Environment:
         log_level=env.str("PORTRAIT_LOG_LEVEL", "INFO").upper(),
         throttle_read=env.str("PORTRAIT_THROTTLE_READ", "600/min"),
         throttle_enrol=env.str("PORTRAIT_THROTTLE_ENROL", "600/min"),
+        throttle_frames=env.str("PORTRAIT_THROTTLE_FRAMES", "6000/min"),
         image_url_private=env.bool("PORTRAIT_IMAGE_URL_ALLOW_PRIVATE", False),
         job_lease_s=env.int("PORTRAIT_JOB_LEASE_S", 60, validate=validate.Range(min=1)),
         frames_bucket=env.str("PORTRAIT_FRAMES_S3_BUCKET", ""),

@@ -176,7 +176,11 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "portrait.core.pagination.NewestFirstPagination",
     "DEFAULT_THROTTLE_CLASSES": ["portrait.core.throttling.PrincipalThrottle"],
-    "DEFAULT_THROTTLE_RATES": {"read": PORTRAIT.throttle_read, "enrol": PORTRAIT.throttle_enrol},
+    "DEFAULT_THROTTLE_RATES": {
+        "read": PORTRAIT.throttle_read,
+        "enrol": PORTRAIT.throttle_enrol,
+        "frames": PORTRAIT.throttle_frames,
+    },
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "portrait.core.api_errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",

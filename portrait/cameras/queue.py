@@ -23,7 +23,8 @@ def enqueue(frame_ids: Sequence[int], *, a_message: int = IDS_A_MESSAGE) -> int:
         try:
             current_app.send_task(PROCESS, args=(list(frame_ids[start : start + a_message]),), queue=QUEUE)
         except NoBroker as error:
-            logger.warning("the broker does not answer, %d frames wait in the ledger: %s", len(frame_ids) - start, error)
+            left = len(frame_ids) - start
+            logger.warning("the broker does not answer, %d frames wait in the ledger: %s", left, error)
             return start
     return len(frame_ids)
 

@@ -47,20 +47,20 @@ def error_body(code: str, message: str, field: str | None = None, **details: Any
     return {"error": error | details}
 
 
-def _first_problem(detail: Any, path: str = "") -> tuple[str, str]:
+def first_problem(detail: Any, path: str = "") -> tuple[str, str]:
     """The first field and message of DRF's nested validation details."""
     if isinstance(detail, dict) and detail:
         key, value = next(iter(detail.items()))
-        return _first_problem(value, path if key == "non_field_errors" else f"{path}.{key}".strip("."))
+        return first_problem(value, path if key == "non_field_errors" else f"{path}.{key}".strip("."))
     if isinstance(detail, list) and detail:
-        return _first_problem(next((item for item in detail if item), ""), path)
+        return first_problem(next((item for item in detail if item), ""), path)
     return path, str(detail)
 
 
 def _from_drf(error: exceptions.APIException) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, exceptions.ValidationError):
-        field, message = _first_problem(error.detail)
+        field, message = first_problem(error.detail)
         return Response(error_body("invalid", f"{field}: {message}" if field else message, field), 400)
     if header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = header

@@ -79,6 +79,23 @@ class Counter:
             logger.warning("a count was not cleared, Redis does not answer: %s", error)
 
 
+class FrameThrottle(SimpleRateThrottle):
+    """The rate of calls that push frames, per key: many a second are the rule. Counted by windows, as a history of
+    each call, which `SimpleRateThrottle` keeps, would be read and written whole by every one of them."""
+
+    scope = "frames"
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:
+        ident = request.auth.throttle_id if isinstance(request.auth, Principal) else address_of(request)
+        most, window_s = self.parse_rate(self.get_rate())
+        counter = Counter(self.scope, ident, window_s=int(window_s or 60))
+        self._left_s = counter.left_s
+        return most is None or counter.add() <= most
+
+    def wait(self) -> float:
+        return self._left_s
+
+
 def address_of(request: Request | HttpRequest) -> str:
     """Where the connection comes from."""
     return str(request.META.get("REMOTE_ADDR", ""))

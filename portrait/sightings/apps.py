@@ -16,4 +16,6 @@ class SightingsConfig(AppConfig):
     name = "portrait.sightings"
 
     def ready(self) -> None:
+        from portrait.sightings import files  # noqa: F401  (connects the deletion of faces and pictures)
+
         post_migrate.connect(_after_migrate, sender=self)

@@ -91,7 +91,7 @@ def _joined(new: Spots, old: Spots) -> Spots:
     pairs: Sequence[tuple[NDArray[np.generic], NDArray[np.generic]]] = [
         (getattr(new, name), getattr(old, name)) for name in Spots.__slots__
     ]
-    return Spots(*(np.concatenate(pair) for pair in pairs))  # type: ignore[arg-type]
+    return Spots(*(np.concatenate(pair) for pair in pairs))
 
 
 def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -65,7 +65,8 @@ class Detection(models.Model):
     score = models.FloatField()
     quality = models.JSONField()
     quality_score = models.FloatField()
-    acceptable = models.BooleanField(help_text="Good enough to decide who it is.")
+    acceptable = models.BooleanField(help_text="Good enough for a portrait.")
+    grade = models.PositiveSmallIntegerField(default=0, help_text="How far it may decide who it is: `decide.Grade`.")
 
     class Meta:
         ordering = ["-id"]
@@ -73,7 +74,7 @@ class Detection(models.Model):
             models.Index(fields=["camera", "captured_at"], name="detection_by_time"),
             models.Index(fields=["camera", "identity", "captured_at"], name="detection_by_identity"),
             models.Index(
-                fields=["track", "-quality_score"], name="detection_best", condition=models.Q(acceptable=True)
+                fields=["track", "-grade", "-quality_score"], name="detection_best", condition=models.Q(grade__gt=0)
             ),
         ]
 
@@ -122,7 +123,7 @@ class Sighting(BaseModel):
     last_seen = models.DateTimeField()
     hits = models.PositiveIntegerField(help_text="Frames in which the person was seen.")
     best = models.ForeignKey(Detection, null=True, on_delete=models.SET_NULL, related_name="+")
-    best_quality = models.FloatField(default=0.0, help_text="2 above the quality score where it is acceptable.")
+    best_quality = models.FloatField(default=0.0, help_text="Its grade, and within a grade its quality score.")
     similarity = models.FloatField(null=True, help_text="Of the best detection's track.")
     picture = models.FileField(
         upload_to=sighting_path, blank=True, max_length=200, help_text="The best face, once its frame is gone."

@@ -93,7 +93,8 @@ def _store(camera: Camera, ready: dict[int, ReadyFrame]) -> dict[int, Outcome]:
                     row.sequence, first = first, first + 1
                 known[row.sequence] = row
                 outcomes[index] = Accepted(row, created=True)
-            created = [outcome.frame for outcome in outcomes.values() if isinstance(outcome, Accepted) and outcome.created]
+            accepted = [outcome for outcome in outcomes.values() if isinstance(outcome, Accepted)]
+            created = [outcome.frame for outcome in accepted if outcome.created]
             _drop_files([row for row in rows.values() if row not in created])
             Frame.objects.bulk_create(created)
             transaction.on_commit(partial(queue.enqueue, [row.pk for row in created]), robust=True)
@@ -143,7 +144,7 @@ def _again(known: Frame, ready: ReadyFrame) -> Outcome:
     if known.sha256 == ready.sha256:
         return Accepted(known, created=False)
     return SequenceTakenError(
-        f"The camera has another picture with the sequence {ready.sequence} already: count on, or leave 'sequence' out.",
+        f"The camera has another picture with the sequence {ready.sequence} already: count on, or send no 'sequence'.",
         field="sequence",
         details={"frame": known.pk},
     )

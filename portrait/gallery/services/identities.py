@@ -8,6 +8,7 @@ from django.db.models import Model
 from django.utils import timezone
 
 from portrait.core.errors import ConflictError, NotFoundError
+from portrait.core.files import atomic_with_files
 from portrait.core.pipelines import embedder_spec
 from portrait.gallery.indexes import create_hnsw_index
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
@@ -123,7 +124,7 @@ def _delete(row: Identity | Portrait | Collection) -> None:
     kind: type[Model] = type(row)
     for attempt in range(DELETE_TRIES):
         try:
-            with transaction.atomic():
+            with atomic_with_files():  # what other apps write while they follow goes again if this fails
                 for found in kind._default_manager.select_for_update(of=("self",)).filter(pk=row.pk):
                     found.delete()
         except (IntegrityError, OperationalError):  # something was added to it meanwhile; or a deadlock, ended by us

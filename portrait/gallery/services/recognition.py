@@ -68,7 +68,7 @@ def _register_strangers(collection: Collection, data: bytes, image: Image, analy
     for face in analysis.faces:
         if face.quality.acceptable and not nearest_identities(collection, face.embedding.vector):
             photo = prepare_face(data, image, face, alone=len(analysis.faces) == 1)
-            register_unknown(collection=collection, photo=photo)
+            register_unknown(collection=collection, photos=[photo])
 
 
 def verify(*, data_a: bytes, data_b: bytes) -> Verification:

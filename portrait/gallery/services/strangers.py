@@ -1,29 +1,48 @@
 """Unknown people as first-class citizens."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
 from django.db.models import F
 
 from inference.calibration import DECISION
 from portrait.core.files import atomic_with_files
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.selectors import Candidate, nearest_identities
-from portrait.gallery.services.enrolment import store_photo
+from portrait.gallery.services.enrolment import store_photos
 from portrait.gallery.services.photos import PreparedPhoto
 
 
-def register_unknown(*, collection: Collection, photo: PreparedPhoto) -> Candidate:
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Whom a stranger's photos belong to; created False: somebody known by then."""
+
+    candidate: Candidate
+    created: bool
+
+
+def register_unknown(
+    *, collection: Collection, photos: Sequence[PreparedPhoto], exclude: Iterable[UUID] = ()
+) -> Registration:
     """Keep a stranger as `unknown_person_N`; two calls at once with the same stranger make one.
 
-    The counter's row is what concurrent calls wait at; whoever comes second finds the first one's portrait.
+    photos: of this one stranger, at least one, the best first. The counter's row is what concurrent calls wait at;
+    whoever comes second finds the first one's portraits. exclude: people who are known to be somebody else.
     """
+    excluded = list(exclude)
     with atomic_with_files():
         Collection.objects.filter(id=collection.id).update(unknown_counter=F("unknown_counter") + 1)
-        near = nearest_identities(collection, photo.face.embedding.vector, top_k=1, min_similarity=DECISION)
-        if near:
-            Collection.objects.filter(id=collection.id).update(unknown_counter=F("unknown_counter") - 1)
-            return near[0]
+        for photo in photos:
+            near = nearest_identities(
+                collection, photo.face.embedding.vector, top_k=1, min_similarity=DECISION, exclude=excluded
+            )
+            if near:
+                Collection.objects.filter(id=collection.id).update(unknown_counter=F("unknown_counter") - 1)
+                return Registration(near[0], created=False)
         number = Collection.objects.values_list("unknown_counter", flat=True).get(id=collection.id)
         identity = Identity.objects.create(
             collection=collection, name=f"unknown_person_{number}", kind=Identity.Kind.UNKNOWN
         )
-        store_photo(identity=identity, photo=photo)
-    return Candidate(identity=identity, distance=0.0, similarity=1.0)
+        store_photos(identity=identity, prepared=photos)
+    return Registration(Candidate(identity=identity, distance=0.0, similarity=1.0), created=True)

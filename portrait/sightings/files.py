@@ -1,0 +1,41 @@
+"""What follows its row: whatever deletes a person, a camera or a sighting, pictures and faces go as well."""
+
+from typing import Any
+
+from django.db.models import Model, QuerySet
+from django.db.models.signals import post_delete, pre_delete
+from django.dispatch import receiver
+
+from portrait.cameras.models import Camera
+from portrait.core.files import delete_on_commit, stored
+from portrait.gallery.models import Collection, Identity
+from portrait.sightings.models import Sighting
+from portrait.sightings.services.erasure import erase_identity, lock_timelines
+
+CHUNK = 1000
+
+
+@receiver(pre_delete, sender=Identity)
+def erase_what_was_seen(sender: type[Identity], instance: Identity, origin: Any = None, **kwargs: Any) -> None:
+    """Where the whole collection goes, its cameras go with all they saw, and nobody needs a cut-out any more."""
+    if _kind(origin) is not Collection:
+        erase_identity(identity_id=instance.pk)
+
+
+def _kind(origin: Any) -> type[Model]:
+    return origin.model if isinstance(origin, QuerySet) else type(origin)
+
+
+@receiver(pre_delete, sender=Camera)
+def delete_pictures_of_camera(sender: type[Camera], instance: Camera, **kwargs: Any) -> None:
+    """Read here and now, under the lock: a cut-out may have been saved since the rows were collected."""
+    lock_timelines([instance.pk])
+    rows = Sighting.objects.filter(camera=instance).exclude(picture="")
+    storage = Sighting._meta.get_field("picture").storage
+    for name in rows.values_list("picture", flat=True).iterator(CHUNK):
+        delete_on_commit([(storage, str(name))])
+
+
+@receiver(post_delete, sender=Sighting)
+def delete_picture(sender: type[Sighting], instance: Sighting, **kwargs: Any) -> None:
+    delete_on_commit(stored(instance.picture))

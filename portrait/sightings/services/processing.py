@@ -1,0 +1,178 @@
+"""From waiting frames to what was seen in them: claim, networks without a transaction, one short transaction."""
+
+import logging
+from collections.abc import Sequence
+from itertools import groupby
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError
+
+from inference.codec import decode
+from inference.errors import ImageError, InferenceError
+from inference.types import FaceAnalysis, Image
+from portrait.cameras.models import Camera, Frame
+from portrait.cameras.services import ledger
+from portrait.cameras.services.ledger import Claim
+from portrait.core.database import release_connection
+from portrait.core.files import atomic_with_files
+from portrait.core.pipelines import codec_limits, face_pipeline
+from portrait.gallery.services.identities import default_embedding_model
+from portrait.gallery.services.photos import CHUNK_PIXELS, slow_work
+from portrait.sightings.services import strangers, timeline
+from portrait.sightings.services.tracks import SeenFrame
+
+logger = logging.getLogger(__name__)
+
+BATCH = 8
+"""So many frames are analysed in one call when the backlog is long."""
+MAX_CRASHES = 5
+MAX_FAILURES = 5
+LONGEST_PAUSE_S = 30
+
+DatabaseDown = (OperationalError, InterfaceError)
+
+
+def process(*, frame_ids: Sequence[int]) -> int:
+    """Process these frames, and while there is room others that wait; answers how many were taken.
+
+    What is not ended here waits in the ledger for its next try.
+    """
+    with slow_work():  # a claim begins to run out when it is made: not before there is a place to work
+        claim = ledger.claim(frame_ids=frame_ids, limit=BATCH)
+        if claim is None:
+            return 0
+        work = _give_up_killers(claim)
+        release_connection()
+        analyses = _analyse(claim, work) if work else {}
+    if analyses:
+        _store(claim, [frame for frame in work if frame.pk in analyses], analyses)
+        strangers.register_due(camera_ids=list({frame.camera_id for frame in work}))
+    return len(claim.frames)
+
+
+def pause_s(tries: int) -> float:
+    """How long a frame waits after so many tries."""
+    return float(min(2 ** min(tries, 10), LONGEST_PAUSE_S))
+
+
+def _give_up_killers(claim: Claim) -> list[Frame]:
+    """The frames to work on; one with which worker after worker vanished has failed."""
+    for frame in claim.frames:
+        if frame.crashes >= MAX_CRASHES:
+            message = f"{frame.crashes} workers vanished, or took too long, while they had this frame"
+            ledger.fail(lease=claim.lease, frame_ids=[frame.pk], code="worker_lost", message=message)
+    return [frame for frame in claim.frames if frame.crashes < MAX_CRASHES]
+
+
+def _analyse(claim: Claim, frames: Sequence[Frame]) -> dict[int, FaceAnalysis]:
+    """What the networks find, by frame; frames for which there is no answer are given back, or have failed."""
+    try:
+        return _looked_at(claim, frames)
+    except InferenceError as error:
+        if error.retryable:
+            _wait(claim, frames, error)
+            return {}
+        return _one_by_one(claim, frames, error)
+    except Exception as error:
+        return _one_by_one(claim, frames, error)
+
+
+def _one_by_one(claim: Claim, frames: Sequence[Frame], error: Exception) -> dict[int, FaceAnalysis]:
+    """A frame that spoils a batch fails alone."""
+    if len(frames) == 1:
+        _after_failure(claim, frames[0], error)
+        return {}
+    return {key: found for frame in frames for key, found in _analyse(claim, [frame]).items()}
+
+
+def _looked_at(claim: Claim, frames: Sequence[Frame]) -> dict[int, FaceAnalysis]:
+    """Decode and analyse, about `CHUNK_PIXELS` at a time; pictures that cannot be read have failed."""
+    analyses: dict[int, FaceAnalysis] = {}
+    chunk: list[tuple[int, Image]] = []
+    for frame in frames:
+        image = _read(claim, frame)
+        if image is not None:
+            chunk.append((frame.pk, image))
+        if sum(image.shape[0] * image.shape[1] for _, image in chunk) >= CHUNK_PIXELS / 2:
+            analyses |= _analysed(chunk)
+            chunk = []
+    return analyses | _analysed(chunk)
+
+
+def _analysed(chunk: Sequence[tuple[int, Image]]) -> dict[int, FaceAnalysis]:
+    found = face_pipeline().analyse([image for _, image in chunk])
+    return {key: analysis for (key, _), analysis in zip(chunk, found, strict=True)}
+
+
+def _read(claim: Claim, frame: Frame) -> Image | None:
+    try:
+        with frame.picture.open("rb") as file:
+            data = file.read()
+        return decode(data, limits=codec_limits())
+    except (FileNotFoundError, ValueError):  # ValueError: the row names no file
+        ledger.fail(
+            lease=claim.lease, frame_ids=[frame.pk], code="picture_missing", message="The picture's file is gone."
+        )
+    except ImageError as error:
+        ledger.fail(lease=claim.lease, frame_ids=[frame.pk], code=error.code, message=str(error))
+    release_connection()
+    return None
+
+
+def _store(claim: Claim, frames: Sequence[Frame], analyses: dict[int, FaceAnalysis]) -> None:
+    """Commit what was found; a frame that cannot be stored does not stop the others."""
+    ordered = sorted(frames, key=lambda frame: (frame.camera_id, frame.pk))
+    for camera_id, group in groupby(ordered, key=lambda frame: frame.camera_id):
+        seen = [SeenFrame(frame, analyses[frame.pk]) for frame in group]
+        try:
+            _commit(claim, camera_id, seen)
+        except DatabaseDown as error:
+            logger.warning("%d frames wait, the database does not answer: %s", len(seen), error)
+            _quietly_wait(claim, [each.frame for each in seen], error)
+        except Exception as error:
+            if len(seen) == 1:
+                _after_failure(claim, seen[0].frame, error)
+                continue
+            for each in seen:
+                _store(claim, [each.frame], analyses)
+
+
+def _commit(claim: Claim, camera_id: UUID, seen: Sequence[SeenFrame]) -> None:
+    """The one transaction: only for frames that are still ours, and all of it or nothing."""
+    with atomic_with_files():
+        timeline.lock(camera_id)
+        mine = ledger.lock_owned(claim.lease, [each.frame.pk for each in seen])
+        kept = [each for each in seen if each.frame.pk in mine]
+        if not kept:
+            return
+        camera = Camera.objects.select_related("collection__active_model").get(pk=camera_id)
+        timeline.record(camera=camera, model=default_embedding_model(), seen=kept)
+        ledger.finish(lease=claim.lease, frame_ids=mine)
+
+
+def _wait(claim: Claim, frames: Sequence[Frame], error: Exception) -> None:
+    """A server that the work needs is away: frames wait for it as long as it takes."""
+    logger.warning("%d frames wait: %s", len(frames), error)
+    tries = max(frame.attempts for frame in frames)
+    ledger.give_back(lease=claim.lease, frame_ids=[frame.pk for frame in frames], pause_s=pause_s(tries))
+
+
+def _quietly_wait(claim: Claim, frames: Sequence[Frame], error: Exception) -> None:
+    """As `_wait`; where the database does not even take that, the lease runs out."""
+    try:
+        _wait(claim, frames, error)
+    except DatabaseDown:
+        logger.warning("the lease of %d frames has to run out", len(frames))
+
+
+def _after_failure(claim: Claim, frame: Frame, error: Exception) -> None:
+    """Nobody foresaw this error: a few more tries."""
+    failures = frame.failures + 1
+    if failures < MAX_FAILURES and not isinstance(error, InferenceError):
+        ledger.give_back(lease=claim.lease, frame_ids=[frame.pk], pause_s=pause_s(failures), failed=True)
+    else:
+        code = error.code if isinstance(error, InferenceError) else "internal_error"
+        what = str(error) if isinstance(error, InferenceError) else f"{type(error).__name__}: see the worker's log"
+        message = f"{what} (given up after {failures} failures)"
+        ledger.fail(lease=claim.lease, frame_ids=[frame.pk], code=code, message=message, failed=True)
+    logger.error("frame %s failed", frame, exc_info=error)

@@ -1,0 +1,193 @@
+"""What the cameras' rules keep no longer. By small transactions, within a time: what is left is for the next run.
+
+Two runs at once do no harm: each part is done under the camera's lock, and finds what is still there. A sighting that
+lasts into the time that is kept keeps all of its faces, and its best picture is cut out before the frame's goes.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, OperationalError, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from portrait.cameras.models import Camera, Frame, FrameState
+from portrait.core.errors import ConflictError
+from portrait.core.files import atomic_with_files
+from portrait.gallery.models import Identity
+from portrait.gallery.services.identities import delete_identity
+from portrait.sightings.models import Alert, Detection, Sighting, Stranger, Watch
+from portrait.sightings.services.erasure import delete_faces, lock_timelines, remove_pictures
+
+logger = logging.getLogger(__name__)
+
+BUDGET_S = 300.0
+FRAMES_A_STEP, ROWS_A_STEP = 100, 1000
+KEEP_ROWS = timedelta(days=30)
+"""Rows of frames without a picture and without a face are kept for so long after it, as a proof of what came in."""
+WITHOUT_CAMERA_H = 720
+"""Hours that unknown people are kept whose camera was deleted."""
+
+
+@dataclass(slots=True)
+class Expired:
+    """How much went. `cut_outs`: pictures of sightings that were saved first. `unfinished`: the time was up."""
+
+    pictures: int = 0
+    cut_outs: int = 0
+    faces: int = 0
+    sightings: int = 0
+    strangers: int = 0
+    alerts: int = 0
+    frames: int = 0
+    unfinished: bool = False
+
+
+@dataclass(slots=True)
+class _Run:
+    now: datetime
+    until_s: float
+    done: Expired = field(default_factory=Expired)
+
+    def repeat(self, step: Callable[[], int]) -> None:
+        """Do a step until it finds nothing any more, or the time is up."""
+        while True:
+            if time.monotonic() >= self.until_s:
+                self.done.unfinished = True
+                return
+            if not step():
+                return
+
+    def before(self, hours: int) -> datetime:
+        return self.now - timedelta(hours=hours)
+
+
+def expire_due(*, now: datetime | None = None, budget_s: float = BUDGET_S) -> Expired:
+    """Remove what is due, camera by camera; one that fails is logged and does not stop the others."""
+    run = _Run(now or timezone.now(), time.monotonic() + budget_s)
+    for camera in Camera.objects.order_by("?"):  # so that a busy one never keeps the others from their turn for good
+        try:
+            _expire(run, camera)
+        except Exception:
+            logger.exception("what camera %s keeps no longer could not all be removed", camera.pk)
+    try:
+        _forget_strangers(run, Stranger.objects.filter(camera=None), run.before(WITHOUT_CAMERA_H))
+    except Exception:
+        logger.exception("unknown people whose camera was deleted could not all be removed")
+    logger.info("retention: %s", run.done)
+    return run.done
+
+
+def _expire(run: _Run, camera: Camera) -> None:
+    unnamed = run.before(camera.keep_unnamed_h)
+    named = run.before(camera.keep_named_h) if camera.keep_named_h is not None else None
+    run.repeat(lambda: _remove_pictures(run, camera))
+    _expire_seen(run, camera, Identity.Kind.UNKNOWN, unnamed)
+    run.repeat(lambda: _delete_faces(run, camera, Detection.objects.filter(identity=None), unnamed))
+    _forget_strangers(run, Stranger.objects.filter(camera=camera), unnamed)
+    if named is not None:
+        _expire_seen(run, camera, Identity.Kind.KNOWN, named)
+    run.repeat(lambda: _delete_alerts(run, camera, Identity.Kind.UNKNOWN, unnamed))
+    if named is not None:
+        run.repeat(lambda: _delete_alerts(run, camera, Identity.Kind.KNOWN, named))
+    run.repeat(lambda: _delete_rows(run, camera))
+
+
+def _expire_seen(run: _Run, camera: Camera, kind: Identity.Kind, before: datetime) -> None:
+    run.repeat(lambda: _delete_sightings(run, camera, kind, before))
+    run.repeat(lambda: _delete_faces(run, camera, Detection.objects.filter(identity__kind=kind), before))
+
+
+def _remove_pictures(run: _Run, camera: Camera) -> int:
+    """Of ended frames; a waiting one is never touched, however old it is."""
+    before = run.before(camera.keep_frames_h)
+    old = Frame.objects.filter(camera=camera, captured_at__lt=before, finished_at__lt=before)
+    ended = old.filter(state__in=[FrameState.DONE, FrameState.FAILED]).order_by("captured_at")
+    with atomic_with_files():
+        lock_timelines([camera.pk])
+        # Locked, so that none of them is given back to the workers meanwhile.
+        frames = list(ended.select_for_update(of=("self",), skip_locked=True)[:FRAMES_A_STEP])
+        message = f"Frames' pictures of this camera are kept for {camera.keep_frames_h} hours."
+        saved = remove_pictures(frames, code="expired", message=message)
+    run.done.pictures += len(frames)
+    run.done.cut_outs += saved
+    return len(frames)
+
+
+def _delete_sightings(run: _Run, camera: Camera, kind: Identity.Kind, before: datetime) -> int:
+    """Their pictures follow by `files`."""
+    with transaction.atomic():
+        lock_timelines([camera.pk])
+        over = Sighting.objects.filter(camera=camera, identity__kind=kind, last_seen__lt=before)
+        ids = list(over.order_by("last_seen").values_list("pk", flat=True)[:ROWS_A_STEP])
+        Sighting.objects.filter(pk__in=ids).delete()
+    run.done.sightings += len(ids)
+    return len(ids)
+
+
+def _delete_faces(run: _Run, camera: Camera, faces: "QuerySet[Detection]", before: datetime) -> int:
+    lasting = Sighting.objects.filter(
+        camera=camera,
+        identity=OuterRef("identity"),
+        first_seen__lte=OuterRef("captured_at"),
+        last_seen__gte=OuterRef("captured_at"),
+    )
+    with transaction.atomic():
+        lock_timelines([camera.pk])
+        old = faces.filter(~Exists(lasting), camera=camera, captured_at__lt=before)
+        ids = list(old.order_by("captured_at").values_list("pk", flat=True)[:ROWS_A_STEP])
+        delete_faces(ids)
+    run.done.faces += len(ids)
+    return len(ids)
+
+
+def _forget_strangers(run: _Run, strangers: "QuerySet[Stranger]", before: datetime) -> None:
+    """Unknown people who were met long ago and not seen since on any camera; not those whom somebody looks for."""
+    for identity in Identity.objects.filter(_forgotten(before), stranger__in=strangers).iterator(ROWS_A_STEP):
+        if time.monotonic() >= run.until_s:
+            run.done.unfinished = True
+            return
+        try:
+            with atomic_with_files():
+                # Who stores a new face of theirs waits for this lock, and then finds them gone.
+                locked = Identity.objects.select_for_update(of=("self",)).filter(pk=identity.pk).first()
+                if locked is None or not Identity.objects.filter(_forgotten(before), pk=identity.pk).exists():
+                    continue
+                delete_identity(identity=locked)
+        except (ConflictError, IntegrityError, OperationalError) as error:
+            logger.warning("the unknown person %s stays until the next run: %s", identity.pk, error)
+        else:
+            run.done.strangers += 1
+
+
+def _forgotten(before: datetime) -> Q:
+    mine = {"identity": OuterRef("pk")}
+    return (
+        Q(kind=Identity.Kind.UNKNOWN, stranger__met_at__lt=before)
+        & ~Exists(Sighting.objects.filter(**mine))
+        & ~Exists(Detection.objects.filter(**mine))
+        & ~Exists(Watch.objects.filter(**mine))
+    )
+
+
+def _delete_alerts(run: _Run, camera: Camera, kind: Identity.Kind, before: datetime) -> int:
+    """Alerts whose sighting is gone, or never opened."""
+    old = Alert.objects.filter(camera=camera, sighting=None, identity__kind=kind, captured_at__lt=before)
+    ids = list(old.order_by("pk").values_list("pk", flat=True)[:ROWS_A_STEP])
+    Alert.objects.filter(pk__in=ids, sighting=None).delete()
+    run.done.alerts += len(ids)
+    return len(ids)
+
+
+def _delete_rows(run: _Run, camera: Camera) -> int:
+    """Rows of frames whose picture is long gone and in which nobody is."""
+    before = run.before(camera.keep_frames_h) - KEEP_ROWS
+    gone = Frame.objects.filter(camera=camera, captured_at__lt=before, finished_at__lt=before, state=FrameState.EXPIRED)
+    empty = gone.filter(~Exists(Detection.objects.filter(frame=OuterRef("pk"))), picture="")
+    ids = list(empty.order_by("captured_at").values_list("pk", flat=True)[:ROWS_A_STEP])
+    Frame.objects.filter(pk__in=ids, state=FrameState.EXPIRED).delete()
+    run.done.frames += len(ids)
+    return len(ids)

@@ -1,0 +1,124 @@
+"""Steady strangers become unknown people of the gallery, once, and are recognised from then on, on every camera."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from inference.codec import decode
+from inference.errors import ImageError
+from inference.types import Box, Embedding, Face, Landmarks, Quality, QualityReason
+from portrait.cameras.models import Camera
+from portrait.core.files import atomic_with_files
+from portrait.core.pipelines import codec_limits
+from portrait.gallery.models import EmbeddingModel, Identity
+from portrait.gallery.services.identities import default_embedding_model, delete_identity
+from portrait.gallery.services.photos import PreparedPhoto, prepare_face, slow_work
+from portrait.gallery.services.strangers import register_unknown
+from portrait.sightings import evidence
+from portrait.sightings.models import Detection, DetectionEmbedding, Stranger, Track
+from portrait.sightings.services import timeline
+
+logger = logging.getLogger(__name__)
+
+PORTRAITS = 3
+
+
+def due(camera_ids: Sequence[UUID] | None = None) -> list[int]:
+    """Ids of tracks whose stranger is yet to be registered."""
+    tracks = Track.objects.filter(stranger_due=True)
+    if camera_ids is not None:
+        tracks = tracks.filter(camera_id__in=camera_ids)
+    return list(tracks.order_by("id").values_list("id", flat=True)[:100])
+
+
+def register(*, track_id: int) -> Identity | None:
+    """Make the stranger of a track an unknown person; None where nothing is to be done any more.
+
+    Somebody who was registered out of another track meanwhile is found, not registered again.
+    """
+    track = Track.objects.filter(pk=track_id, stranger_due=True).first()
+    if track is None:
+        return None
+    faces = list(
+        Detection.objects.filter(pk__in=track.template)
+        .select_related("frame")
+        .order_by("-grade", "-quality_score", "id")
+    )
+    photos = _photos(faces)
+    with atomic_with_files():
+        timeline.lock(track.camera_id)
+        track = Track.objects.filter(pk=track_id, stranger_due=True).first()
+        if track is None:
+            return None
+        camera = Camera.objects.select_related("collection__active_model").get(pk=track.camera_id)
+        track.stranger_due = False
+        if not photos or set(track.template) != {face.pk for face in faces}:
+            track.save()  # the pictures are gone, or better faces came: judged again with the next face
+            return None
+        beside = evidence.taken_beside(track.pk)
+        found = register_unknown(collection=camera.collection, photos=photos, exclude=beside)
+        if found.created:
+            track.registered = found.candidate.identity
+            Stranger.objects.create(
+                identity=found.candidate.identity, camera=camera, met_at=min(face.captured_at for face in faces)
+            )
+        timeline.name_track(
+            camera=camera,
+            model=default_embedding_model(),
+            track=track,
+            identity=found.candidate.identity,
+            similarity=found.candidate.similarity,
+        )
+    return found.candidate.identity
+
+
+def forget_unseen(*, identity_ids: Sequence[UUID]) -> None:
+    """Remove strangers who turned out to be somebody else: nobody named them, and no face is theirs any more."""
+    for stranger in Stranger.objects.filter(identity_id__in=identity_ids, identity__kind=Identity.Kind.UNKNOWN):
+        if timeline.is_unseen(stranger.identity_id):
+            delete_identity(identity=stranger.identity)
+
+
+def _photos(faces: Sequence[Detection]) -> list[PreparedPhoto]:
+    """The best faces as portraits, cut out of their frames."""
+    names = dict(EmbeddingModel.objects.values_list("id", "name"))
+    vectors = {row.detection_id: row for row in DetectionEmbedding.objects.filter(detection__in=faces)}
+    photos = []
+    for face in faces[:PORTRAITS]:
+        embedding = vectors[face.pk]
+        try:
+            with face.frame.picture.open("rb") as file:
+                data = file.read()
+            with slow_work():
+                image = decode(data, limits=codec_limits())
+                photos.append(
+                    prepare_face(data, image, _face(face, names[embedding.model_id], embedding.vector), alone=False)
+                )
+        except (OSError, ValueError, ImageError) as error:
+            logger.warning("the picture of %s cannot be used for a portrait: %s", face.frame, error)
+    return photos
+
+
+def _face(row: Detection, model: str, vector: Any) -> Face:
+    """A stored face as the networks gave it."""
+    quality = dict(row.quality)
+    reasons = tuple(QualityReason(reason) for reason in quality.pop("reasons"))
+    return Face(
+        box=Box(*row.box),
+        score=row.score,
+        landmarks=Landmarks(**{name: (x, y) for name, (x, y) in row.landmarks.items()}) if row.landmarks else None,
+        quality=Quality(**quality, reasons=reasons),
+        embedding=Embedding(model, vector),
+    )
+
+
+def register_due(*, camera_ids: Sequence[UUID] | None = None) -> int:
+    """Register all strangers that wait for it (of these cameras); answers how many there were."""
+    ids = due(camera_ids)
+    for track_id in ids:
+        try:
+            register(track_id=track_id)
+        except Exception:  # one must not stop the others; beat tries again
+            logger.exception("the stranger of track %s could not be registered", track_id)
+    return len(ids)
