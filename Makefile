@@ -24,13 +24,16 @@ ifndef SIDE_BY_SIDE
 .NOTPARALLEL: # steps in order, whatever -j says
 endif
 SUBMAKE := $(MAKE) --silent --no-print-directory
-.PHONY: help demo up test check bench models setup setup-dev clean clean-data
+.PHONY: help demo drill up test check bench models setup setup-dev clean clean-data
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: models ## Enrol people, name the faces of new photos, then serve (ONCE=1: stop after the table; PHOTOS=dir/: your own)
 	@exec $(MANAGE) demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+drill: models ## Kill everything that can be killed while three cameras play; account for every frame (ARGS="--short")
+	@exec $(MANAGE) drill $(ARGS)
 
 up: models ## Run everything until Ctrl-C
 	@exec $(MANAGE) up

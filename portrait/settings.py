@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "portrait.cameras",
     "portrait.sightings",
     "portrait.demo",
+    "portrait.drill",
 ]
 
 MIDDLEWARE = [
@@ -76,7 +77,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # Threads mostly wait for Triton; several of them per core let its dynamic batcher see batches. More than 32 bring
 # nothing: Triton's batches are full by then, Python's lock is busy with pictures, and each thread may hold a
-# connection to PostgreSQL, which has about 100 for all processes together. More workers go further.
+# connection to PostgreSQL, which has about 200 for all processes together. More workers go further.
 _worker_threads = min(32, max(8, 4 * PORTRAIT.cores))
 
 # Each of a worker's threads may hold one at a time; the rest is for whoever else works in the process.

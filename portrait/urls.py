@@ -27,6 +27,7 @@ urlpatterns = [
     path("api/v1/", include("portrait.cameras.urls")),
     path("api/v1/", include("portrait.gallery.urls")),
     path("api/v1/", include("portrait.jobs.urls")),
+    path("api/v1/", include("portrait.sightings.urls")),
 ]
 
 handler400 = "portrait.core.api_errors.bad_request"

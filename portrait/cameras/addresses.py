@@ -89,7 +89,9 @@ def resolve_path(source: str) -> Path:
     if not inside:  # said before it is known whether the file exists: an answer must not tell
         raise _refused(
             f"{source!r} is outside of the folders that cameras may read ({folders}): put the file there, or add its "
-            "folder to PORTRAIT_SOURCE_DIRS. An address begins with " + ", ".join(f"{name}://" for name in SCHEMES) + "."
+            "folder to PORTRAIT_SOURCE_DIRS. An address begins with "
+            + ", ".join(f"{name}://" for name in SCHEMES)
+            + "."
         )
     for path in inside:
         if path.is_file() or path.is_dir():
@@ -132,8 +134,8 @@ def _check_address(source: str, scheme: str) -> None:
         host, _ = parts.hostname, parts.port
     except ValueError:  # its text may have the password in it
         raise _refused(
-            f"This is no {scheme}:// address: HOST or HOST:PORT comes behind the user and the password, in which / ? # @ "
-            "are written as %2F %3F %23 %40."
+            f"This is no {scheme}:// address: HOST or HOST:PORT comes behind the user and the password, in which "
+            "/ ? # @ are written as %2F %3F %23 %40."
         ) from None
     if not host:
         raise _refused(f"{masked(source)!r} names no host: write {scheme}://HOST/PATH.")

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from django.utils import timezone
@@ -13,6 +13,7 @@ from portrait.core.pipelines import codec_limits
 
 JPEG_QUALITY = 92
 FUTURE = timedelta(minutes=5)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_SEQUENCE = 2**63 - 2
 
 
@@ -50,16 +51,18 @@ def make_ready(incoming: IncomingFrame) -> ReadyFrame:
 
     Raises:
         ImageError: not a picture that Portrait accepts.
-        CaptureTimeError: it comes from the future.
+        CaptureTimeError: it comes from the future, or from before any camera.
     """
     now = timezone.now()
-    captured_at = incoming.captured_at or now
+    captured_at = (incoming.captured_at or now).astimezone(UTC)  # the hour of its folder is that of its row
     if captured_at > now + FUTURE:
         raise CaptureTimeError(
             f"captured_at is {captured_at.isoformat()}, and here it is {now.isoformat(timespec='seconds')}: set the "
             "camera's clock, and send the time with its zone.",
             field="captured_at",
         )
+    if captured_at < EARLIEST:
+        raise CaptureTimeError(f"captured_at is {captured_at.isoformat()}: before 1970.", field="captured_at")
     header = probe(incoming.data, limits=codec_limits())
     jpeg = incoming.data
     if header.format != "JPEG":

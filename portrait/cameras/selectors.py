@@ -1,12 +1,13 @@
 """Reads of cameras and of the ledger."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from portrait.cameras.models import Camera, Frame, FrameState
-from portrait.core.errors import NotFoundError
+from portrait.core.errors import ConflictError, NotFoundError
 from portrait.core.principal import Principal
 from portrait.gallery.selectors import as_uuid
 
@@ -61,3 +62,27 @@ def ripe() -> "QuerySet[Frame]":
 def abandoned(*, given_before: datetime) -> "QuerySet[Frame]":
     """Frames whose worker vanished with them."""
     return waiting().filter(leased_until__lt=timezone.now(), enqueued_at__lt=given_before).order_by("enqueued_at", "id")
+
+
+def cameras_named(names: Sequence[str]) -> list[Camera]:
+    """Cameras as a person at the command line names them: NAME, COLLECTION/NAME or id; none named: all.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        ConflictError: several collections have one, and the name does not say which.
+    """
+    everything = Camera.objects.select_related("collection", "status").order_by("collection__name", "name")
+    return [_named(everything, name) for name in names] if names else list(everything)
+
+
+def _named(cameras: "QuerySet[Camera]", text: str) -> Camera:
+    collection, _, name = text.rpartition("/")
+    by_name = cameras.filter(name=name, **({"collection__name": collection} if collection else {}))
+    wanted = as_uuid(text)
+    found = list(by_name) or (list(cameras.filter(id=wanted)) if wanted else [])
+    if not found:
+        raise NotFoundError(f"There is no camera {text!r}.")
+    if len(found) > 1:
+        several = ", ".join(f"{camera.collection.name}/{camera.name}" for camera in found)
+        raise ConflictError(f"Several cameras have the name {text!r}: say which, {several}.")
+    return found[0]

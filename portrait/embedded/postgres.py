@@ -39,7 +39,7 @@ def program(var: Path, endpoints: Endpoints) -> Program:
         "unix_socket_permissions": "0700",
         "shared_buffers": "256MB",
         "maintenance_work_mem": "256MB",  # an HNSW index is built in memory while it fits
-        "max_connections": "100",
+        "max_connections": "200",
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "timezone": "UTC",

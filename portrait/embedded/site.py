@@ -1,4 +1,4 @@
-"""Everything at once: the back ends, the database's tables, then web server, Celery worker and beat."""
+"""Everything at once: the back ends, the database's tables, then web, worker, beat and the readers of cameras."""
 
 import os
 import subprocess
@@ -84,7 +84,7 @@ def _running_on(environment: Environment, backends: Services, group: Group, held
     _migrate(say)
     group.sockets = addresses.choose_sockets(environment)
     try:
-        say("Starting the web server, the worker and beat ...")
+        say("Starting the web server, the worker, beat and the readers of cameras ...")
         group.launch(_programs(environment), lock_descriptor=held, attached=True, directory=BASE_DIR)
         watch = CrashWatch(group, say)
         address = _address(environment)
@@ -122,6 +122,7 @@ def _programs(environment: Environment) -> list[Program]:
         Program(
             "beat", [*celery, "beat", level, "--pidfile=", f"--schedule={environment.var / 'run' / 'beat'}"], start_s=4
         ),
+        Program("cameras", [sys.executable, str(BASE_DIR / "manage.py"), "watch_cameras"], start_s=4),
     ]
 
 

@@ -92,6 +92,14 @@ class Group:
             for info in self._call("getAllProcessInfo")
         ]
 
+    def stop_program(self, program: str) -> None:
+        """Stop one program, and wait until it has ended. Raises one of `UNREACHABLE`."""
+        self._call("stopProcess", f"{self.name}:{program}")
+
+    def start_program(self, program: str) -> None:
+        """Start one program, and wait until it has run for its `start_s`. Raises one of `UNREACHABLE`."""
+        self._call("startProcess", f"{self.name}:{program}")
+
     def launch(self, programs: Sequence[Program], *, lock_descriptor: int, attached: bool, directory: Path) -> None:
         """Start the supervisor, which starts the programs. The lock passes on to it.
 
@@ -149,11 +157,11 @@ class Group:
             time.sleep(0.05)
         raise EmbeddedError(f"The process manager did not start:\n{tail(self.log)}")
 
-    def _call(self, method: str) -> Any:
+    def _call(self, method: str, *arguments: str) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")
         proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
         with proxy:
-            return getattr(proxy.supervisor, method)()
+            return getattr(proxy.supervisor, method)(*arguments)
 
     def _config(self, programs: Sequence[Program], directory: Path) -> str:
         """Supervisor's configuration; paths in it are relative to `var`. One group: its programs stop side by side."""

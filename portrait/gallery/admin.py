@@ -1,4 +1,4 @@
-"""The admin's core: people with their faces, enrolment by upload, collections, models, keys."""
+"""The admin's core: people with their faces, enrolment by upload, collections, models."""
 
 from typing import Any, ClassVar
 
@@ -13,9 +13,7 @@ from django.utils.safestring import SafeString
 
 from inference.errors import ImageTooLargeError, InferenceError
 from portrait.core.errors import PortraitError, SeveralFacesError
-from portrait.core.models import ApiKey, Scope
 from portrait.core.pipelines import codec_limits
-from portrait.core.services import create_api_key, revoke_api_keys
 from portrait.gallery.face_choice import LARGEST
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
 from portrait.gallery.selectors import with_newest_portraits, with_portrait_counts
@@ -177,6 +175,8 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
         ]
 
     def save_model(self, request: HttpRequest, obj: Identity, form: Any, change: bool) -> None:
+        if change and "name" in form.changed_data and "kind" not in form.changed_data:
+            obj.kind = Identity.Kind.KNOWN  # as in the API: who gets a name is known
         super().save_model(request, obj, form, change)
         photos: list[tuple[str, Prepared]] = getattr(request, "prepared_photos", [])
         reports = store_photos(identity=obj, prepared=[photo for _, photo in photos])
@@ -234,50 +234,3 @@ class EmbeddingModelAdmin(admin.ModelAdmin[EmbeddingModel]):
 
     def has_delete_permission(self, request: HttpRequest, obj: EmbeddingModel | None = None) -> bool:
         return False
-
-
-class ApiKeyForm(forms.ModelForm[ApiKey]):
-    """A key, bound to all collections or to some."""
-
-    collections = forms.ModelMultipleChoiceField(
-        Collection.objects.all(), required=False, help_text="None chosen: every collection."
-    )
-
-    class Meta:
-        model = ApiKey
-        fields = ["name", "scope"]
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
-    """Keys are made and revoked, never changed or shown."""
-
-    form = ApiKeyForm
-    list_display = ["name", "prefix", "scope", "bound_to", "created_at", "last_used_at", "revoked_at"]
-    list_filter = ["scope"]
-    search_fields = ["name", "prefix"]
-    actions = ["revoke"]
-
-    @admin.display(description="collections")
-    def bound_to(self, key: ApiKey) -> str:
-        return "all" if key.collection_ids is None else str(len(key.collection_ids))
-
-    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        return obj is None and super().has_change_permission(request, obj)
-
-    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "scope" and not request.user.is_superuser:  # nobody hands out more than he has
-            kwargs["choices"] = [choice for choice in Scope.choices if choice[0] != Scope.ADMIN]
-        return super().formfield_for_choice_field(db_field, request, **kwargs)
-
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        chosen = [collection.id for collection in form.cleaned_data["collections"]] or None
-        row, key = create_api_key(name=obj.name, scope=form.cleaned_data["scope"], collection_ids=chosen)
-        obj.pk = row.pk
-        obj.refresh_from_db()
-        messages.warning(request, f"The key is {key} – copy it now, it is not shown again.")
-
-    @admin.action(description="Revoke the chosen keys")
-    def revoke(self, request: HttpRequest, keys: "QuerySet[ApiKey]") -> None:
-        count = revoke_api_keys(ids=[key.id for key in keys])
-        messages.success(request, f"{count} key(s) revoked.")

@@ -153,15 +153,17 @@ def nearest_exemplars(scope: Scope, vector: NDArray[np.float32], limit: int) -> 
         return list(found.values_list("detection_id", "distance")[:limit])
 
 
-def with_sightings(detections: "QuerySet[Detection]") -> "QuerySet[Detection]":
-    """Annotate `sighting_id`: the sighting that a detection is part of, or None."""
+def sightings_around(detection_ids: Items[int]) -> dict[int, UUID | None]:
+    """The sighting that each of these detections is part of, or None."""
     around = Sighting.objects.filter(
         camera=OuterRef("camera"),
         identity=OuterRef("identity"),
         first_seen__lte=OuterRef("captured_at"),
         last_seen__gte=OuterRef("captured_at"),
     )
-    return detections.annotate(sighting_id=Subquery(around.order_by("-first_seen").values("pk")[:1]))
+    part_of = Subquery(around.order_by("-first_seen").values("pk")[:1])
+    rows = Detection.objects.filter(pk__in=detection_ids).order_by()
+    return dict(rows.annotate(part_of=part_of).values_list("pk", "part_of"))
 
 
 def sightings_of(scope: Scope, similarities: dict[UUID, float], limit: int) -> "QuerySet[Sighting]":

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 from PIL import ImageFile
 
-from inference.codec import decode, encode_jpeg
+from inference.codec import Header, decode, encode_jpeg, probe
 from inference.config import CodecLimits
 from inference.errors import (
     CorruptImageError,
@@ -292,3 +292,21 @@ def test_damaged_bytes_give_a_picture_or_an_image_error(kind: str, edits: list[t
     except ImageError:
         return
     assert image.ndim == 3
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_header_tells_the_size_the_picture_has_once_upright(orientation: int) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    data = picture("JPEG", exif=exif)
+    height, width = decode(data).shape[:2]
+    assert probe(data) == Header("JPEG", width, height)
+
+
+def test_a_look_at_the_header_does_not_look_at_the_pixels() -> None:
+    data = picture("JPEG", quality=95)
+    assert probe(data[: len(data) * 2 // 3]) == probe(data)
+    with pytest.raises(ImageTooLargeError):
+        probe(png_bomb(60_000))
+    with pytest.raises(UnsupportedImageError):
+        probe(b"<html>no picture</html>")

@@ -257,7 +257,7 @@ def test_postgres_takes_the_options(host: Host) -> None:
     # -C prints the value that a server with these options would have (in pages, in KB), and starts none.
     found = {name: host.run("postgres", [str(postgres), "-C", name, "-D", str(data), *options]) for name in names}
     assert {name: result.stdout.strip() for name, result in found.items()} == {
-        "max_connections": "300",
+        "max_connections": "500",
         "shared_buffers": str((256 << 20) // 8192),
         "maintenance_work_mem": str((256 << 20) // 1024),
         "log_min_error_statement": "panic",

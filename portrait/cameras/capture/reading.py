@@ -180,7 +180,6 @@ class FileReading(Reading):
             self._put(Ended(index, _end_of_file(index, self._file.expected)))
 
     def _take(self, look: Look) -> None:
-        assert self._progress.epoch is not None
         late_s = self._pace.wait(look.time_s) if self._pace else None
         captured_at = self._progress.epoch + timedelta(seconds=look.time_s)
         self._let_come(captured_at)
@@ -219,6 +218,8 @@ class FolderReading(Reading):
                     self._take(look)
                 self._report.source(State.RUNNING)
             except OSError as error:  # a network drive that is away, say
+                if self._once:
+                    raise UnreadableError(f"the folder cannot be read: {error.strerror}") from error
                 self._report.source(State.RETRYING, f"the folder cannot be read: {error.strerror}")
             else:
                 if self._once:
@@ -230,7 +231,6 @@ class FolderReading(Reading):
     def _take(self, look: Look) -> None:
         captured_at, read_at = clock(look.time_s), None
         if self._spacing_s is not None:
-            assert self._progress.epoch is not None
             time_s = look.index * self._spacing_s
             captured_at = self._progress.epoch + timedelta(seconds=time_s)
             late_s = self._pace.wait(time_s) if self._pace else None

@@ -28,8 +28,12 @@ _FALLBACK_FPS = 25.0
 _NETWORK_PROTOCOLS = "rtp,rtsp,rtsps,tcp,tls,udp,http,https,httpproxy,crypto"
 # Without playlists (hls, concat, sdp): a file must not make us read other files, or the network.
 _FILE_FORMATS = (
-    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,mjpeg,h264,hevc,m4v,mxf,ivf,av1,obu,dv,nut,gif"
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mjpeg,h264,hevc,m4v,mxf,ivf,av1,obu,dv,nut,gif"
 )
+
+
+Reason = Callable[[], str]
+"""What FFmpeg said last, as the end of a message; empty if it said nothing."""
 
 
 class UnreadableError(Exception):
@@ -68,9 +72,9 @@ def restrict_ffmpeg(kind: SourceKind) -> None:
 class LiveSource:
     """A network stream or a device: frames come when they come."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, reason: Reason) -> None:
         addresses.check_source(source)
-        self._source = source
+        self._source, self._reason = source, reason
 
     def looks(self) -> Iterator[Look]:
         """Frames until the connection ends.
@@ -86,7 +90,7 @@ class LiveSource:
                 index += 1
         finally:
             capture.release()
-        raise UnreadableError(f"the connection ended after {index} frames")
+        raise UnreadableError(f"the connection ended after {index} frames{self._reason()}")
 
     def _open(self) -> cv2.VideoCapture:
         if addresses.kind_of(self._source) is SourceKind.DEVICE:
@@ -99,19 +103,18 @@ class LiveSource:
             capture = cv2.VideoCapture(self._source, cv2.CAP_FFMPEG, options)
             what = addresses.masked(self._source)
         if not capture.isOpened():
-            raise UnreadableError(f"{what} cannot be opened")
+            raise UnreadableError(f"{what} cannot be opened{self._reason()}")
         return capture
 
 
 class VideoFile:
     """A video file, read from its first frame to its last."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, reason: Reason) -> None:
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS])
         if not self._capture.isOpened():
             raise UnreadableError(
-                f"{path.name} cannot be opened as a video (a picture is read from a folder, which is then the source)"
+                f"{path.name} cannot be opened as a video{reason()} (for a picture, name its folder as the source)"
             )
         self._fps = _plausible(self._capture.get(cv2.CAP_PROP_FPS)) or _FALLBACK_FPS
         self.expected = int(_plausible(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) or 0)

@@ -25,7 +25,7 @@ class Progress:
 
     position: int
     sequence: int
-    epoch: datetime | None
+    epoch: datetime
     ended: bool = False
 
 
@@ -127,7 +127,7 @@ class Report:
 
     # --- written ------------------------------------------------------------------------------------
 
-    def begin(self, *, fingerprint: str, epoch: datetime | None) -> Progress:
+    def begin(self, *, fingerprint: str, epoch: datetime) -> Progress:
         """Find out where to go on, and note it. epoch: of a source that is read from its beginning."""
         camera_id = self._camera.pk
         sequence = Camera.objects.filter(id=camera_id).values_list("next_sequence", flat=True).first()
@@ -136,7 +136,9 @@ class Report:
         status, _ = CaptureStatus.objects.get_or_create(camera_id=camera_id)
         self._captured, self._not_taken = status.captured, status.not_taken
         if fingerprint == status.fingerprint and not fingerprint.startswith("live:"):
-            progress = Progress(status.position, status.base_sequence, status.epoch, status.state == State.ENDED)
+            progress = Progress(
+                status.position, status.base_sequence, status.epoch or epoch, status.state == State.ENDED
+            )
         else:
             if fingerprint == status.fingerprint:  # stored by a reader that died before it could count them
                 self._captured += max(0, sequence - status.base_sequence)
@@ -147,6 +149,14 @@ class Report:
         self._fields |= {"fingerprint": fingerprint, "epoch": progress.epoch}
         self.flush(at_once=True)
         return progress
+
+    def fail(self, message: str) -> None:
+        """The source cannot be read. How far it was read before stays: it may come back."""
+        self.source(State.FAILED, message)
+        values = {"state": State.FAILED, "message": message, "heartbeat_at": timezone.now()}
+        statuses = CaptureStatus.objects.filter(camera_id=self._camera.pk)
+        if not statuses.filter(state=State.FAILED).update(**values) and Camera.objects.filter(pk=self._camera.pk):
+            statuses.update_or_create(camera_id=self._camera.pk, defaults=values | {"since": timezone.now()})
 
     def flush(self, *, at_once: bool = False) -> None:
         """Write it, at most once a second; what the database does not take now is written the next time.
@@ -175,9 +185,7 @@ class Report:
         if restarts:
             values["restarts"] = F("restarts") + restarts
         if lost:  # the gap stays, whatever comes: no later frame gets these sequences
-            Camera.objects.filter(id=self._camera.pk).update(
-                next_sequence=Greatest(F("next_sequence"), next_sequence)
-            )
+            Camera.objects.filter(id=self._camera.pk).update(next_sequence=Greatest(F("next_sequence"), next_sequence))
         if not CaptureStatus.objects.filter(camera_id=self._camera.pk).update(**values):
             raise NotFoundError("The camera was deleted.")
         with self._lock:

@@ -113,15 +113,15 @@ def leftovers(*, delete: bool = False) -> tuple[tuple[str, ...], int]:
     for folder in _folders(storage, ROOT):
         camera_id = posixpath.basename(folder)
         if not _is_camera(camera_id):
-            for hour in _hours(storage, folder):
-                _note_orphans(storage, [f"{hour}/{name}" for name in _names(storage, hour)], found, delete=delete)
+            for path, names in _walk(storage, folder):
+                _note_orphans(storage, (f"{path}/{name}" for name in names), found, delete=delete)
     return tuple(found.orphans), found.orphan_count
 
 
 def _counts(camera: Camera) -> dict[str, int]:
     """Rows by state, the first sequence, and the one that is next: of one moment, as it is one statement."""
     by_state: dict[str, Any] = {state: Count("frames", filter=Q(frames__state=state)) for state in FrameState.values}
-    found = (
+    found: dict[str, Any] = dict(
         Camera.objects.filter(pk=camera.pk)
         .values("next_sequence")
         .annotate(**by_state, first=Min("frames__sequence"), last=Max("frames__sequence"))
@@ -171,9 +171,8 @@ def _compare_rows(camera: Camera, found: _Found, *, delete: bool) -> set[str]:
 def _compare_folders(camera: Camera, visited: Collection[str], found: _Found, *, delete: bool) -> None:
     """Folders that no row led to."""
     storage = frame_storage()
-    for folder in _hours(storage, f"{ROOT}/{camera.pk}"):
-        if folder not in visited:
-            _note_orphans(storage, _unnamed(camera, folder, _names(storage, folder)), found, delete=delete)
+    for folder, names in _walk(storage, f"{ROOT}/{camera.pk}", visited):
+        _note_orphans(storage, _unnamed(camera, folder, names), found, delete=delete)
 
 
 def _note_absent(storage: Storage, suspects: Sequence[tuple[int, str]], found: _Found) -> None:
@@ -184,7 +183,9 @@ def _note_absent(storage: Storage, suspects: Sequence[tuple[int, str]], found: _
     again = Frame.objects.filter(id__in=ids).exclude(state=FrameState.EXPIRED).values_list("id", "picture")
     absent = [pk for pk, name in again if not name or not storage.exists(name)]
     if absent:  # once more: it may have expired while the store was asked
-        absent = list(Frame.objects.filter(id__in=absent).exclude(state=FrameState.EXPIRED).values_list("id", flat=True))
+        absent = list(
+            Frame.objects.filter(id__in=absent).exclude(state=FrameState.EXPIRED).values_list("id", flat=True)
+        )
     found.without_file_count += len(absent)
     found.without_file += absent[: LISTED - len(found.without_file)]
 
@@ -224,13 +225,13 @@ def _is_camera(text: str) -> bool:
         return False
 
 
-def _hours(storage: Storage, camera_folder: str) -> Iterator[str]:
-    """Folders `frames/<camera>/<year>/<month>/<day>/<hour>`, in order."""
-    level = [camera_folder]
-    for year in _folders(storage, level[0]):
-        for month in _folders(storage, year):
-            for day in _folders(storage, month):
-                yield from _folders(storage, day)
+def _walk(storage: Storage, path: str, without: Collection[str] = ()) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it, each with the names of its files; not those of `without`."""
+    if path in without:
+        return
+    yield path, _names(storage, path)
+    for below in _folders(storage, path):
+        yield from _walk(storage, below, without)
 
 
 def _folders(storage: Storage, path: str) -> list[str]:

@@ -1,7 +1,9 @@
 """Writes of cameras: one set of rules, whoever changes them."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
@@ -102,6 +104,11 @@ def update_camera(*, camera: Camera, **values: Any) -> Camera:
     return camera
 
 
+def collections_of(cameras: Sequence[Camera]) -> list[UUID]:
+    """What a key is bound to that is bound to these cameras."""
+    return list({camera.collection_id for camera in cameras})
+
+
 def delete_camera(*, camera: Camera) -> None:
     """Remove a camera with its frames, pictures and sightings, some frames a transaction: it may have millions.
 
@@ -138,10 +145,10 @@ def _delete_row(camera: Camera) -> bool:
     return True
 
 
-def _try_hard(step: Any) -> bool:
+def _try_hard(step: Callable[[], bool]) -> bool:
     for _ in range(DELETE_TRIES - 1):
         try:
-            return bool(step())
+            return step()
         except (IntegrityError, OperationalError):  # a worker stored something just now; or a deadlock, ended by us
             continue
-    return bool(step())
+    return step()

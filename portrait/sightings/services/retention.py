@@ -165,11 +165,12 @@ def _forget_strangers(run: _Run, strangers: "QuerySet[Stranger]", before: dateti
 
 def _forgotten(before: datetime) -> Q:
     mine = {"identity": OuterRef("pk")}
-    return (
-        Q(kind=Identity.Kind.UNKNOWN, stranger__met_at__lt=before)
-        & ~Exists(Sighting.objects.filter(**mine))
-        & ~Exists(Detection.objects.filter(**mine))
-        & ~Exists(Watch.objects.filter(**mine))
+    return Q(
+        ~Exists(Sighting.objects.filter(**mine)),
+        ~Exists(Detection.objects.filter(**mine)),
+        ~Exists(Watch.objects.filter(**mine)),
+        kind=Identity.Kind.UNKNOWN,
+        stranger__met_at__lt=before,
     )
 
 

@@ -16,9 +16,9 @@ from portrait.sightings.selectors import (
     Scope,
     nearest_exemplars,
     overlapping,
+    sightings_around,
     sightings_of,
     visible_sightings,
-    with_sightings,
 )
 
 CANDIDATES = 20
@@ -146,11 +146,12 @@ def _matches(scope: Scope, vector: FloatArray, min_similarity: float, top_k: int
 
 def _grouped(near: dict[int, float], kind: str | None) -> _Matches:
     matches = _Matches({}, {})
-    faces = with_sightings(Detection.objects.filter(pk__in=near)).select_related("identity", "camera")
+    faces = Detection.objects.filter(pk__in=near).select_related("identity", "camera")
+    part_of = sightings_around(near)
     for face in sorted(faces, key=lambda each: near[each.pk], reverse=True):
         if kind is not None and kind != _kind(face):
             continue
-        sighting_id: UUID | None = face.sighting_id
+        sighting_id = part_of.get(face.pk)
         if sighting_id is not None:
             matches.sightings.setdefault(sighting_id, near[face.pk])
         else:

@@ -2,9 +2,14 @@
 
 from argparse import ArgumentParser
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from portrait.cameras.models import Camera
+from portrait.cameras.selectors import cameras_named
+from portrait.cameras.services.cameras import collections_of
+from portrait.core.errors import PortraitError
 from portrait.core.models import ApiKey, Scope
 from portrait.core.services import create_api_key, revoke_api_keys
 from portrait.gallery.models import Collection
@@ -21,6 +26,12 @@ class Command(BaseCommand):
         create.add_argument(
             "--collection", action="append", metavar="NAME", help="bind the key to this collection (repeat for more)"
         )
+        create.add_argument(
+            "--camera",
+            action="append",
+            metavar="NAME",
+            help="bind the key to this camera: NAME, COLLECTION/NAME or id (repeat for more)",
+        )
         actions.add_parser("list", help="list the keys, without the keys themselves")
         revoke = actions.add_parser("revoke", help="close a key for good")
         revoke.add_argument("prefix", help="the key's first characters, as `list` shows them")
@@ -29,20 +40,37 @@ class Command(BaseCommand):
         getattr(self, f"_{options['action']}")(options)
 
     def _create(self, options: dict[str, Any]) -> None:
-        names = options["collection"]
-        ids = None
-        if names:
-            found = dict(Collection.objects.filter(name__in=names).values_list("name", "id"))
-            if missing := sorted(set(names) - set(found)):
-                raise CommandError(f"There is no collection {', '.join(missing)}.")
-            ids = list(found.values())
-        _, key = create_api_key(name=options["name"], scope=Scope(options["scope"]), collection_ids=ids)
+        cameras = self._cameras(options["camera"])
+        collections = self._collections(options["collection"]) or collections_of(cameras)
+        outside = [camera.name for camera in cameras if camera.collection_id not in collections]
+        if outside:
+            raise CommandError(f"Of another collection than the key's: {', '.join(outside)}.")
+        _, key = create_api_key(
+            name=options["name"],
+            scope=Scope(options["scope"]),
+            collection_ids=collections or None,
+            camera_ids=[camera.pk for camera in cameras] or None,
+        )
         self.stdout.write(key)
+
+    def _collections(self, names: list[str] | None) -> list[UUID]:
+        found = dict(Collection.objects.filter(name__in=names or []).values_list("name", "id"))
+        if missing := sorted(set(names or []) - set(found)):
+            raise CommandError(f"There is no collection {', '.join(missing)}.")
+        return list(found.values())
+
+    def _cameras(self, names: list[str] | None) -> list[Camera]:
+        try:
+            return cameras_named(names) if names else []
+        except PortraitError as error:
+            raise CommandError(error.message) from error
 
     def _list(self, options: dict[str, Any]) -> None:
         for key in ApiKey.objects.all():
             state = "revoked" if key.revoked_at else "open"
             bound = "all" if key.collection_ids is None else f"{len(key.collection_ids)} collection(s)"
+            if key.camera_ids is not None:
+                bound = f"{len(key.camera_ids)} camera(s)"
             used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
             self.stdout.write(f"{key.prefix}  {key.scope:5}  {state:7}  {bound:16}  last used {used}  {key.name}")
 

@@ -1,0 +1,132 @@
+"""`manage.py frames audit|list|retry`: the ledger of frames."""
+
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
+from rich.console import Console
+from rich.table import Table
+
+from portrait.cameras.models import Camera, Frame, FrameState
+from portrait.cameras.selectors import cameras_named
+from portrait.cameras.services.audit import LISTED, CameraAudit, audit_camera, leftovers
+from portrait.cameras.services.reopen import reopen
+from portrait.core.errors import PortraitError
+
+TABLE_WIDTH = 120
+COLUMNS = ("camera", "captured", "done", "failed", "waiting", "expired", "missing", "without file", "orphans")
+
+
+class Command(BaseCommand):
+    help = "Account for every frame, list frames with their reasons, and do failed ones again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        audit = actions.add_parser("audit", help="prove that no frame is lost; fails if one is")
+        audit.add_argument("--json", action="store_true", help="print the account as JSON")
+        audit.add_argument(
+            "--ignore-gaps",
+            action="store_true",
+            help="sequences without a frame are no loss: a camera counts for itself",
+        )
+        audit.add_argument("--delete-orphans", action="store_true", help="remove files that no frame names")
+        listing = actions.add_parser("list", help="the newest frames of a state, with the reason of a failure")
+        listing.add_argument("--state", choices=FrameState.values, default=FrameState.FAILED)
+        listing.add_argument("--limit", type=int, default=50)
+        retry = actions.add_parser("retry", help="let failed frames be processed again")
+        for each in (listing, retry):
+            each.add_argument("--code", help="only frames that failed for this reason")
+        for each in (audit, listing, retry):
+            each.add_argument(
+                "--camera", action="append", metavar="NAME", help="NAME, COLLECTION/NAME or id (repeat for more)"
+            )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            cameras = cameras_named(options["camera"] or [])
+        except PortraitError as error:
+            raise CommandError(error.message) from error
+        getattr(self, f"_{options['action']}")(cameras, options)
+
+    def _audit(self, cameras: list[Camera], options: dict[str, Any]) -> None:
+        delete = options["delete_orphans"]
+        audits = [audit_camera(camera=camera, delete_orphans=delete) for camera in cameras]
+        strays, stray_count = ((), 0) if options["camera"] else leftovers(delete=delete)
+        lost = sum(audit.lost(ignore_gaps=options["ignore_gaps"]) for audit in audits)
+        if options["json"]:
+            told = [asdict(audit) | {"missing": audit.missing, "balanced": audit.balanced} for audit in audits]
+            orphans = {"files": strays, "count": stray_count}
+            self.stdout.write(json.dumps({"cameras": told, "orphans_of_no_camera": orphans, "lost": lost}, indent=2))
+        else:
+            self._tell(audits, strays, stray_count, deleted=delete)
+        if lost:
+            raise CommandError(f"{lost} frame(s) are lost.", returncode=1)
+        if not options["json"]:
+            self.stdout.write("No frame is lost.")
+
+    def _tell(self, audits: list[CameraAudit], strays: tuple[str, ...], stray_count: int, *, deleted: bool) -> None:
+        table = Table(*COLUMNS)
+        for audit in audits:
+            counts = (audit.captured, audit.done, audit.failed, audit.waiting, audit.expired, audit.missing)
+            files = (audit.without_file_count, audit.orphan_count)
+            table.add_row(f"{audit.collection}/{audit.camera}", *(str(count) for count in (*counts, *files)))
+        self._print(table)
+        self.stdout.write("captured = done + failed + waiting + expired + missing")
+        for audit in audits:
+            self._details(audit)
+        self._listed("belong to no camera", strays, stray_count)
+        if deleted:
+            self.stdout.write("The files that no frame names were deleted.")
+
+    def _details(self, audit: CameraAudit) -> None:
+        name = f"{audit.collection}/{audit.camera}"
+        if audit.gaps:
+            ranges = ", ".join(
+                f"{gap.first}" if gap.first == gap.last else f"{gap.first}-{gap.last}" for gap in audit.gaps
+            )
+            more = ", ..." if len(audit.gaps) >= LISTED else ""
+            self.stdout.write(f"{name}: no frame has the sequences {ranges}{more}")
+        self._listed(f"are frames of {name} whose picture is missing", audit.without_file, audit.without_file_count)
+        self._listed(f"are files of {name} that no frame names", audit.orphans, audit.orphan_count)
+        if audit.not_taken:
+            self.stdout.write(f"{name}: {audit.not_taken} frame(s) could not be stored and were never accepted")
+
+    def _listed(self, what: str, items: tuple[Any, ...], count: int) -> None:
+        if count:
+            more = f" and {count - len(items)} more" if count > len(items) else ""
+            self.stdout.write(f"{count} {what}: {', '.join(str(item) for item in items)}{more}")
+
+    def _list(self, cameras: list[Camera], options: dict[str, Any]) -> None:
+        frames = self._frames(cameras, options).filter(state=options["state"]).select_related("camera__collection")
+        table = Table("frame", "camera", "sequence", "captured", "state", "tries", "reason", "message")
+        for frame in frames.order_by("-id")[: options["limit"]]:
+            table.add_row(
+                str(frame.pk),
+                f"{frame.camera.collection.name}/{frame.camera.name}",
+                str(frame.sequence),
+                f"{frame.captured_at:%Y-%m-%d %H:%M:%S}",
+                str(frame.state),
+                str(frame.attempts),
+                frame.error_code,
+                frame.error_message,
+            )
+        self._print(table)
+
+    def _retry(self, cameras: list[Camera], options: dict[str, Any]) -> None:
+        done = reopen(frames=self._frames(cameras, options))
+        self.stdout.write(f"{done.waiting} frame(s) wait again.")
+        if done.without_picture:
+            self.stdout.write(f"{done.without_picture} cannot be done again: their pictures are gone.")
+
+    def _frames(self, cameras: list[Camera], options: dict[str, Any]) -> "QuerySet[Frame]":
+        frames = Frame.objects.filter(camera__in=cameras) if options["camera"] else Frame.objects.all()
+        return frames.filter(error_code=options["code"]) if options["code"] else frames
+
+    def _print(self, table: Table) -> None:
+        console = Console(width=max(Console().width, TABLE_WIDTH))
+        with console.capture() as capture:
+            console.print(table)
+        self.stdout.write(capture.get())

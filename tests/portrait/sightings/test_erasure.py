@@ -1,0 +1,247 @@
+"""Whoever is erased leaves nothing behind: no face, no vector, no sighting, no picture that shows them."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from rest_framework.test import APIClient
+
+from inference.codec import decode
+from portrait.cameras.models import Camera, Frame, FrameState
+from portrait.gallery.models import Collection, Identity
+from portrait.gallery.services.identities import delete_identity
+from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sighting, Stranger, Timeline, Track, Watch
+from portrait.sightings.services import erasure
+from tests.live.conftest import wait_for
+from tests.portrait.sightings import seen
+from tests.portrait.sightings.seen import BOTH, STRANGER, ago
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def camera(collection: Collection) -> Camera:
+    return seen.make_camera(collection)
+
+
+@pytest.fixture
+def collins(collection: Collection) -> Identity:
+    return seen.enrol(collection, "Eileen", "collins")
+
+
+@pytest.fixture
+def hopper(collection: Collection) -> Identity:
+    return seen.enrol(collection, "Grace", "hopper")
+
+
+class Scene:
+    """Both people in one frame, each with a sighting that it is the best of; and each alone in another."""
+
+    def __init__(self, camera: Camera, collins: Identity, hopper: Identity) -> None:
+        self.both = seen.make_frame(camera, BOTH, ago(hours=1))
+        left, right = seen.see(self.both, BOTH, [collins, hopper])
+        self.collins, self.hopper = seen.make_sighting(left), seen.make_sighting(right)
+        self.alone = seen.make_frame(camera, "hopper", ago(minutes=5))
+        seen.see(self.alone, "hopper", [hopper])
+        self.others = seen.make_frame(camera, STRANGER, ago(minutes=4))
+        seen.see(self.others, STRANGER, [None])
+        watch = Watch.objects.create(collection=camera.collection, name="w", identity=hopper)
+        Alert.objects.create(
+            watch=watch, camera=camera, identity=hopper, sighting=self.hopper, captured_at=ago(hours=1), similarity=0.9
+        )
+        Stranger.objects.create(identity=hopper, camera=camera, met_at=ago(hours=1))
+
+
+@pytest.fixture
+def scene(camera: Camera, collins: Identity, hopper: Identity) -> Scene:
+    return Scene(camera, collins, hopper)
+
+
+def assert_gone(identity: Identity, *, faces: int) -> None:
+    assert not Identity.objects.filter(pk=identity.pk).exists()
+    assert Detection.objects.count() == DetectionEmbedding.objects.count() == Track.objects.count() == faces
+    assert not Alert.objects.exists()
+    assert not Watch.objects.exists()
+    assert not Stranger.objects.exists()
+
+
+def test_a_person_goes_with_all_that_shows_them(
+    enroller: APIClient, scene: Scene, hopper: Identity, collins: Identity
+) -> None:
+    files = seen.sighting_files()
+    assert enroller.delete(f"/api/v1/identities/{hopper.id}").status_code == 204
+    assert_gone(hopper, faces=2)
+    assert Sighting.objects.get() == scene.collins
+    for frame, state in ((scene.both, "expired"), (scene.alone, "expired"), (scene.others, "done")):
+        file = frame.picture.name
+        frame.refresh_from_db()
+        assert frame.state == state
+        assert frame.picture.storage.exists(file) == (state == "done")
+    assert (scene.both.error_code, scene.both.metadata) == ("erased", {})
+    (saved,) = seen.sighting_files() - files
+    picture = enroller.get(f"/api/v1/sightings/{scene.collins.id}/picture")
+    found = seen.face_pipeline().analyse([decode(picture.content)])[0].faces
+    assert len(found) == 1
+    assert np.linalg.norm(found[0].embedding.vector - seen.faces(BOTH)[0].embedding.vector) < 0.4
+    assert str(scene.collins.id) in saved
+    answer = enroller.get(f"/api/v1/frames/{scene.both.id}/picture")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "expired")
+    assert [
+        face["identity"]["name"] for face in enroller.get(f"/api/v1/frames/{scene.both.id}").json()["detections"]
+    ] == ["Eileen"]
+
+
+def test_the_ledger_still_counts_every_frame(enroller: APIClient, scene: Scene, hopper: Identity) -> None:
+    before = list(Frame.objects.order_by("id").values_list("sequence", flat=True))
+    enroller.delete(f"/api/v1/identities/{hopper.id}")
+    assert list(Frame.objects.order_by("id").values_list("sequence", flat=True)) == before
+
+
+def test_pictures_that_were_saved_earlier_go_too(enroller: APIClient, scene: Scene, hopper: Identity) -> None:
+    from portrait.sightings.services.retention import expire_due
+
+    files = seen.sighting_files()
+    Camera.objects.update(keep_frames_h=0)
+    assert expire_due().cut_outs == 2
+    enroller.delete(f"/api/v1/identities/{hopper.id}")
+    scene.collins.refresh_from_db()
+    assert seen.sighting_files() - files == {scene.collins.picture.name}
+
+
+@pytest.mark.parametrize("way", ["one", "action"])
+def test_from_the_admin_as_well(client: Any, scene: Scene, hopper: Identity, way: str) -> None:
+    client.force_login(User.objects.create_superuser("root", password="pw"))
+    if way == "one":
+        address, body = f"/admin/gallery/identity/{hopper.pk}/delete/", {"post": "yes"}
+    else:
+        address = "/admin/gallery/identity/"
+        body = {"action": "delete_selected", "_selected_action": [str(hopper.pk)], "post": "yes"}
+    assert client.post(address, body).status_code == 302
+    assert_gone(hopper, faces=2)
+    assert {frame.state for frame in Frame.objects.filter(pk__in=[scene.both.pk, scene.alone.pk])} == {"expired"}
+
+
+def test_many_frames_in_small_steps(camera: Camera, hopper: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "CHUNK", 1)
+    for index in range(6):
+        seen.see(seen.make_frame(camera, "small", ago(minutes=index + 1)), "small", [hopper])
+    delete_identity(identity=hopper)
+    assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.EXPIRED}
+    assert not Detection.objects.exists()
+
+
+def test_an_erasure_that_fails_leaves_everything(
+    scene: Scene, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, sightings = seen.frame_files(), seen.sighting_files()
+
+    def fail(*args: Any) -> None:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(erasure, "delete_faces", fail)
+    with pytest.raises(RuntimeError, match="injected"):
+        delete_identity(identity=hopper)
+    assert (seen.frame_files(), seen.sighting_files()) == (frames, sightings)
+    assert Identity.objects.filter(pk=hopper.pk).exists()
+    assert Sighting.objects.count() == 2
+    assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.DONE}
+
+
+def test_a_fault_after_the_cut_outs_leaves_none_of_them(
+    scene: Scene, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sightings = seen.sighting_files()
+
+    def fail(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr("django.db.models.sql.DeleteQuery.delete_batch", fail)
+    with pytest.raises(RuntimeError, match="injected"):
+        delete_identity(identity=hopper)
+    monkeypatch.undo()
+    assert seen.sighting_files() == sightings
+    assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.DONE}
+
+
+def test_while_a_worker_stores_a_new_face(camera: Camera, hopper: Identity) -> None:
+    """The erasure waits for the worker's transaction; what it stored goes too, and neither fails."""
+    seen.seen_once(camera, "hopper", hopper, ago(hours=1))
+    erased: list[BaseException | None] = []
+
+    def erase() -> None:
+        try:
+            delete_identity(identity=hopper)
+            erased.append(None)
+        except BaseException as error:
+            erased.append(error)
+        finally:
+            connection.close()
+
+    eraser = threading.Thread(target=erase)
+    with transaction.atomic():
+        erasure.lock_timelines([camera.pk])
+        eraser.start()
+        wait_for(_somebody_waits_for_a_lock, "the erasure's wait")
+        frame = seen.make_frame(camera, "dark", ago(minutes=1))
+        seen.see(frame, "dark", [None])
+    eraser.join()
+    assert erased == [None]
+    assert not Identity.objects.filter(pk=hopper.pk).exists()
+    assert Detection.objects.count() == 1
+
+
+def _somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
+
+
+def test_a_collection_goes_with_all_its_files(admin: APIClient, scene: Scene, collection: Collection) -> None:
+    from portrait.sightings.services.retention import expire_due
+
+    Camera.objects.update(keep_frames_h=0)
+    expire_due()
+    names = {row.picture.name for row in Sighting.objects.all()}
+    assert names <= seen.sighting_files()
+    seen.make_frame(Camera.objects.get(), BOTH, ago(minutes=1))
+    files = {str(name) for name in Frame.objects.exclude(picture="").values_list("picture", flat=True)}
+    assert admin.delete(f"/api/v1/collections/{collection.name}").status_code == 204
+    for model in (Camera, Frame, Detection, DetectionEmbedding, Track, Sighting, Timeline, Watch, Alert, Stranger):
+        assert not model.objects.exists(), model
+    assert not names & seen.sighting_files()
+    assert not files & seen.frame_files()
+
+
+def test_no_cut_out_is_made_for_a_collection_that_goes(admin: APIClient, scene: Scene, collection: Collection) -> None:
+    before = seen.sighting_files()
+    assert admin.delete(f"/api/v1/collections/{collection.name}").status_code == 204
+    assert seen.sighting_files() == before
+
+
+def test_a_camera_goes_with_what_it_saw(scene: Scene, camera: Camera, hopper: Identity) -> None:
+    from portrait.sightings.services.retention import expire_due
+
+    Camera.objects.update(keep_frames_h=0)
+    expire_due()
+    yard = seen.make_camera(camera.collection, "yard")
+    kept = seen.seen_once(yard, "hopper", hopper, ago(minutes=1))
+    names = {row.picture.name for row in Sighting.objects.exclude(picture="")}
+    camera.delete()
+    assert Sighting.objects.get() == kept
+    assert not names & seen.sighting_files()
+    assert Identity.objects.filter(pk=hopper.pk).exists()
+
+
+def test_a_deleted_sighting_takes_its_picture_along(enroller: APIClient, scene: Scene) -> None:
+    from portrait.sightings.services.retention import expire_due
+
+    Camera.objects.update(keep_frames_h=0)
+    expire_due()
+    scene.hopper.refresh_from_db()
+    assert scene.hopper.picture.name in seen.sighting_files()
+    assert enroller.delete(f"/api/v1/sightings/{scene.hopper.id}").status_code == 204
+    assert scene.hopper.picture.name not in seen.sighting_files()
+    assert Alert.objects.get().sighting is None
