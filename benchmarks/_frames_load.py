@@ -26,6 +26,10 @@ from portrait.sightings.models import Detection
 
 CAMERAS = 3
 SENDERS = 4
+BATCH = 10
+"""Frames a call where the pace matters."""
+SHORT, LONG = 100, 200
+"""Between so many frames wait while the capacity is taken."""
 PATIENCE_S = 1800.0
 
 
@@ -45,6 +49,10 @@ class Player:
         turn, camera = divmod(number, len(self.cameras))
         data = self.clip.frames[turn % len(self.clip.frames)]
         return self.cameras[camera], IncomingFrame(data, self.begin + timedelta(seconds=turn / self.clip.fps), turn)
+
+    def others(self, count: int) -> list[bytes]:
+        """Some pictures of the clip."""
+        return list(self.clip.frames[:count])
 
     def accept(self, count: int) -> None:
         """Take frames one by one, as `watch_cameras` does."""
@@ -91,6 +99,34 @@ class Player:
         counts = seen.aggregate(faces=Count("id"), people=Count("identity", distinct=True))
         named = seen.exclude(identity=None).count()
         return {"frames": self.rows().count(), **counts, "faces with an identity": named}
+
+
+def states(player: Player) -> dict[str, int]:
+    """How many frames are in which state."""
+    return dict(player.rows().order_by().values_list("state").annotate(Count("id")))
+
+
+def delays_ms(player: Player) -> list[float]:
+    """From each frame's acceptance to its end."""
+    times = player.rows().values_list("accepted_at", "finished_at")
+    return [1000 * (finished - accepted).total_seconds() for accepted, finished in times if finished]
+
+
+def capacity(player: Player, seconds: float) -> float:
+    """frames/s that are pushed through the API and processed at the same time, with a short backlog all along."""
+    pusher = Pusher(player, a_call=BATCH)
+    while player.waiting() < LONG:
+        pusher.push(BATCH)
+    began, end = timezone.now(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        if player.waiting() < SHORT:
+            for _ in range((LONG - SHORT) // BATCH):
+                pusher.push(BATCH)
+        time.sleep(0.05)
+    ended = timezone.now()
+    done = player.rows().filter(finished_at__range=(began, ended)).count()
+    player.wait()
+    return done / (ended - began).total_seconds()
 
 
 def players(bench: Bench, clip: Clip, collection: Collection, name: str) -> Player:
@@ -140,8 +176,7 @@ class Pusher:
         """One call, with `count` frames of one camera, filmed now."""
         with self._lock:
             camera, incoming = self._player.frame()
-            more = [self._player.clip.frames[(incoming.sequence + step) % len(self._player.clip.frames)] for step in range(1, count)]
-        pictures = [incoming.data, *more]
+        pictures = [incoming.data, *self._player.others(count - 1)]
         fields = [("images" if count > 1 else "image", ("frame.jpg", data, "image/jpeg")) for data in pictures]
         url = f"{self._player.bench.site.address}/api/v1/cameras/{camera.pk}/frames"
         answer = self._http.request("POST", url, fields=fields, timeout=60)

@@ -1,7 +1,6 @@
 """The compose files as data, with their variables filled in the way Compose does."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -39,8 +38,9 @@ def ours(compose: dict[str, Any]) -> dict[str, Any]:
 
 
 def readme_block(mark: str) -> str:
-    """The bash block of README.md that follows the comment `<!-- mark -->`."""
-    text = (Path(BASE_DIR) / "README.md").read_text()
+    """The bash block of README.md, or of a page in docs/, that follows the comment `<!-- mark -->`."""
+    pages = [BASE_DIR / "README.md", *sorted((BASE_DIR / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text() for page in pages)
     found = re.search(rf"<!-- {re.escape(mark)} -->\s*```bash\n(.*?)```", text, re.DOTALL)
-    assert found, f"README.md has no block marked {mark}"
+    assert found, f"no page has a block marked {mark}"
     return found[1]

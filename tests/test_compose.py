@@ -199,6 +199,11 @@ def test_the_embedded_web_server_has_the_same_limits() -> None:
     assert {"--no-proxy-headers", "--no-access-log"} <= set(words) & set(embedded)
 
 
+def test_compose_and_the_embedded_site_read_cameras_by_the_same_command() -> None:
+    (embedded,) = [program.command for program in site._programs(settings.PORTRAIT) if program.name == "cameras"]
+    assert SERVICES["cameras"]["command"][1:] == [Path(embedded[1]).name, *embedded[2:]]
+
+
 def test_without_compose_the_image_starts_the_same_web_server() -> None:
     words = json.loads(arguments("CMD")[0])
     joined = [word for pair in SERVICES["web"]["command"] for word in pair.split("=", 1)]

@@ -12,7 +12,7 @@ from portrait.cameras import queue
 from portrait.cameras.models import Frame
 from portrait.drill import ledger
 
-_DELAYS_S = (0.0, 0.0, 0.3, 2.0, 6.0, 15.0)
+_DELAYS_S = (0.0, 0.0, 0.3, 2.0, 8.0, 30.0)
 _TURN_S = 0.25
 _LOOK_BACK = 200
 """Ids become visible when they are committed, not in their order."""

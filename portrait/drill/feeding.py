@@ -98,11 +98,16 @@ class Pusher:
             self._stop.wait(_RETRY_S)
 
     def _send(self, sequence: int, captured_at: datetime, picture: bytes) -> urllib3.BaseHTTPResponse:
-        said = {"sequence": sequence, "captured_at": captured_at.isoformat()}
         if self._as_json:
-            body = said | {"image": base64.b64encode(picture).decode(), "metadata": {"drill": True}}
+            said = {"sequence": sequence, "captured_at": captured_at.isoformat(), "metadata": {"drill": True}}
+            body = said | {"image": base64.b64encode(picture).decode()}
             return self._http.request("POST", self._url, json=body, timeout=30)
-        form = {**said, "metadata": json.dumps({"drill": True}), "image": ("frame.jpg", picture, "image/jpeg")}
+        form: dict[str, str | tuple[str, bytes, str]] = {
+            "sequence": str(sequence),
+            "captured_at": captured_at.isoformat(),
+            "metadata": json.dumps({"drill": True}),
+            "image": ("frame.jpg", picture, "image/jpeg"),
+        }
         return self._http.request("POST", self._url, fields=form, timeout=30)
 
 

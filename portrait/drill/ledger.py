@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection
-from django.db.models import Q
+from django.db.models import QuerySet
 
 from portrait.cameras.models import Frame, FrameState
 
@@ -33,25 +33,35 @@ def asked(question: Callable[[], Answer]) -> Answer:
             time.sleep(0.2)
 
 
-def frames_of(camera_ids: Sequence[UUID]) -> "Q":
-    return Q(camera_id__in=list(camera_ids))
+def frames_of(camera_ids: Sequence[UUID]) -> "QuerySet[Frame]":
+    return Frame.objects.filter(camera_id__in=list(camera_ids))
 
 
-def waiting(camera_ids: Sequence[UUID], *, up_to_id: int | None = None) -> int:
-    """How many frames wait; up_to_id: only of those that were accepted so early."""
-    rows = Frame.objects.filter(frames_of(camera_ids), state=FrameState.WAITING)
-    return (rows if up_to_id is None else rows.filter(id__lte=up_to_id)).count()
+def has_accepted(camera_ids: Sequence[UUID], count: int) -> bool:
+    """Whether so many frames were accepted."""
+    return frames_of(camera_ids).count() >= count
+
+
+def has_done(camera_ids: Sequence[UUID], *, accepted_after_s: float, count: int) -> bool:
+    """Whether so many frames are done that were accepted later than this (seconds since 1970)."""
+    after = datetime.fromtimestamp(accepted_after_s, UTC)
+    return frames_of(camera_ids).filter(accepted_at__gt=after, state=FrameState.DONE).count() >= count
+
+
+def has_done_all(camera_ids: Sequence[UUID], *, up_to_id: int | None = None) -> bool:
+    """Whether no frame waits; up_to_id: only of those that were accepted so early."""
+    rows = frames_of(camera_ids).filter(state=FrameState.WAITING)
+    return not (rows if up_to_id is None else rows.filter(id__lte=up_to_id)).exists()
 
 
 def newest_id(camera_ids: Sequence[UUID]) -> int:
     """The id of the frame that was accepted last; 0: none was."""
-    rows = Frame.objects.filter(frames_of(camera_ids)).order_by("-id").values_list("id", flat=True)
-    return rows.first() or 0
+    return frames_of(camera_ids).order_by("-id").values_list("id", flat=True).first() or 0
 
 
 def every_nth_id(camera_ids: Sequence[UUID], *, after_id: int, nth: int) -> list[int]:
     """Ids that `nth` divides, of frames accepted since."""
-    rows = Frame.objects.filter(frames_of(camera_ids), id__gt=after_id).order_by("id").values_list("id", flat=True)
+    rows = frames_of(camera_ids).filter(id__gt=after_id).order_by("id").values_list("id", flat=True)
     return [key for key in rows if key % nth == 0]
 
 
@@ -74,7 +84,7 @@ class Course:
 
 def course(camera_ids: Sequence[UUID]) -> Course:
     """How it went, out of the ledger."""
-    rows = list(Frame.objects.filter(frames_of(camera_ids)).values_list("accepted_at", "finished_at"))
+    rows = list(frames_of(camera_ids).values_list("accepted_at", "finished_at"))
     pairs = [(_seconds(accepted), _seconds(ended)) for accepted, ended in rows if ended is not None]
     return Course(
         pairs=tuple(pairs),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -33,8 +34,10 @@ from portrait.sightings.models import Track
 COLLECTION, SECOND_COLLECTION = "drill", "drill-undisturbed"
 NTH = 10
 """Every so manieth frame's task is delivered twice."""
-PER_S = 6.0
+PER_S, SHORT_PER_S = 6.0, 4.0
 """Frames a second of all cameras together: less than the machine can do, so that it has something to recover with."""
+FRESH_S, FRESH_FRAMES = 3.0, 3
+"""The site works again once so many frames are done that were accepted so long after the fault."""
 BEGAN_AGO = timedelta(minutes=20)
 CORRIDOR_FPS, CLIP_STEP, CLIP_PAUSE_S = 4.0, 3, 25.0
 RECOVERY_PATIENCE_S, END_PATIENCE_S = 120.0, 600.0
@@ -49,6 +52,11 @@ class Plan:
 
     frames: int
     short: bool
+
+    @property
+    def per_s(self) -> float:
+        """Frames a second, of all cameras together."""
+        return SHORT_PER_S if self.short else PER_S
 
     @property
     def share(self) -> int:
@@ -85,10 +93,10 @@ class Drill:
         self._plan, self._console, self._address = plan, console, address
         self._stop, self._enough = threading.Event(), threading.Event()
         self._problems: list[str] = []
-        self._photos = _photos()
+        self._photos, self._victims = _photos(), Victims()
 
     def run(self) -> Outcome:
-        victims = Victims()
+        victims = self._victims
         key = demo.api_key(settings.PORTRAIT.var)
         if not demo.enrol(ApiClient(self._address, key), COLLECTION, self._enrolled(), self._console):
             raise CommandError("The people could not be enrolled.")
@@ -104,7 +112,7 @@ class Drill:
             stack.callback(watcher.stop)
             deliveries = SecondDeliveries(camera_ids=[each.pk for each in cameras], nth=NTH, stop=self._stop)
             deliveries.start()
-            self._say(f"Three cameras play {self._plan.frames} frames, about {PER_S:.0f} a second.")
+            self._say(f"Three cameras play {self._plan.frames} frames, about {self._plan.per_s:.0f} a second.")
             struck = self._strike(victims, cameras, begin_s)
             self._end(pushers, watcher, deliveries, cameras)
         return self._outcome(cameras, pushers, deliveries, struck, begin_s)
@@ -121,11 +129,10 @@ class Drill:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         photos = built_in()
         paths = {name: folder / f"{name}.mp4" for name in ("entrance", "corridor", "yard")}
-        yard_fps = PER_S / 3
+        yard_fps = self._plan.per_s / 3
         clips.write_clip(paths["yard"], photos, clips.YARD, fps=yard_fps, frames=self._plan.share)
-        seconds = self._plan.share / CORRIDOR_FPS + 2 * clips.PERIOD_S
-        frames = round(seconds * CORRIDOR_FPS)
-        clips.write_clip(paths["corridor"], photos, clips.CORRIDOR, fps=CORRIDOR_FPS, frames=frames)
+        period = round(clips.PERIOD_S * CORRIDOR_FPS)  # it is played again and again
+        clips.write_clip(paths["corridor"], photos, clips.CORRIDOR, fps=CORRIDOR_FPS, frames=period)
         real = _PEOPLE / _REAL_CLIP
         if real.is_file():
             paths["entrance"] = real
@@ -150,7 +157,7 @@ class Drill:
                 key=key,
                 clip=playing[camera.name],
                 begin=timezone.now() - BEGAN_AGO,
-                per_s=PER_S / 3,
+                per_s=self._plan.per_s / 3,
                 frames=self._plan.share,
                 enough=self._enough,
                 stop=self._stop,
@@ -166,34 +173,36 @@ class Drill:
     # --- while it plays -----------------------------------------------------------------------------------
 
     def _strike(self, victims: Victims, cameras: list[Camera], begin_s: float) -> list[Struck]:
-        """One fault after the other, spread over the run; each once the frames from before the last one are done."""
+        """One fault after the other, spread over the run; each once the site has recovered from the one before."""
         ids = [camera.pk for camera in cameras]
         planned = faults.planned(victims, short=self._plan.short)
         struck: list[Struck] = []
         for number, fault in enumerate(planned):
             wanted = round(self._plan.frames * (number + 0.7) / (len(planned) + 0.7))
-            self._until(lambda: Frame.objects.filter(camera__in=ids).count() >= wanted, f"{wanted} frames")  # noqa: B023
-            at_s, newest = time.time(), ledger.asked(lambda: ledger.newest_id(ids))
+            self._until(partial(ledger.has_accepted, ids, wanted), f"{wanted} frames")
+            at_s, newest = time.time(), ledger.asked(partial(ledger.newest_id, ids))
             what = fault.do()
             struck.append(Struck(fault.name, what, at_s))
-            self._say(f"{at_s - begin_s:6.1f} s  {fault.name} ({what})")
-            before = self._until(
-                lambda: not ledger.waiting(ids, up_to_id=newest),  # noqa: B023
-                f"the end of the frames from before ({fault.name})",
-            )
-            if before is not None:
-                self._say(f"{time.time() - begin_s:6.1f} s  the frames from before are done")
+            self._say(f"{at_s - begin_s:6.1f} s  {fault.name}: {what}")
+            fresh = partial(ledger.has_done, ids, accepted_after_s=at_s + FRESH_S, count=FRESH_FRAMES)
+            if self._until(fresh, f"new frames after '{fault.name}'"):
+                self._say(f"{time.time() - begin_s:6.1f} s  new frames are done")
+            if not self._plan.short and self._until(
+                partial(ledger.has_done_all, ids, up_to_id=newest), f"the end of the frames from before '{fault.name}'"
+            ):
+                self._say(f"{time.time() - begin_s:6.1f} s  so are all that were accepted before")
         return struck
 
-    def _until(self, condition: Callable[[], bool], what: str, patience_s: float = RECOVERY_PATIENCE_S) -> float | None:
-        """Wait for something; answers how long it took, None and a problem noted where it does not happen."""
-        begin_s = time.monotonic()
+    def _until(self, condition: Callable[[], bool], what: str, patience_s: float = RECOVERY_PATIENCE_S) -> bool:
+        """Wait for something; False, and a problem noted, where it does not happen."""
+        ends_at = time.monotonic() + patience_s
         while not ledger.asked(condition):
-            if time.monotonic() - begin_s > patience_s:
+            if time.monotonic() > ends_at:
                 self._problems.append(f"{what} did not come within {patience_s:.0f} s")
-                return None
+                self._problems += self._victims.problems()
+                return False
             time.sleep(0.3)
-        return time.monotonic() - begin_s
+        return True
 
     def _end(
         self, pushers: dict[str, Pusher], watcher: Watcher, deliveries: SecondDeliveries, cameras: list[Camera]
@@ -208,11 +217,11 @@ class Drill:
         self._until(watcher.ended, "the end of the clip that watch_cameras reads", END_PATIENCE_S)
         if not watcher.succeeded:
             self._problems.append(f"watch_cameras failed: {watcher.log.read_text()[-2000:]}")
+        ids = [camera.pk for camera in cameras]
+        self._until(partial(ledger.has_done_all, ids), "the end of the backlog", END_PATIENCE_S)
         deliveries.finish()
         if deliveries.error:
             self._problems.append(f"the second deliveries: {deliveries.error!r}")
-        ids = [camera.pk for camera in cameras]
-        self._until(lambda: not ledger.waiting(ids), "the end of the backlog", END_PATIENCE_S)
         self._until(lambda: not queue.length(), "the end of the queue")
         self._until(lambda: not Track.objects.filter(stranger_due=True).exists(), "the registration of the strangers")
         time.sleep(1)  # what was taken from the queue last is being looked at

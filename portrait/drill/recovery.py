@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from portrait.drill.ledger import Course
@@ -72,7 +73,7 @@ def _longest_pause(ended: tuple[float, ...], since_s: float, until_s: float) -> 
     """(its beginning, its length) between two frames that were done."""
     inside = ended[bisect_left(ended, since_s) : bisect_right(ended, until_s)]
     times = [since_s, *inside, until_s]
-    return max(((one, other - one) for one, other in zip(times, times[1:], strict=False)), key=lambda each: each[1])
+    return max(((one, other - one) for one, other in pairwise(times)), key=lambda each: each[1])
 
 
 def _most_waiting(course: Course, since_s: float, until_s: float) -> int:

@@ -15,14 +15,7 @@ def show(outcome: Outcome, console: Console) -> None:
     """Print the table of the faults, then the account line by line."""
     table = Table(title="What died, and how long it took", title_justify="left")
     table.add_column("fault")
-    for column in (
-        "at",
-        "frames stopped for",
-        "most waiting",
-        "rate before",
-        "at that rate again after",
-        "all from before done after",
-    ):
+    for column in ("at", "no frame done for", "most waiting", "earlier rate", "at it again after", "all done after"):
         table.add_column(column, justify="right")
     for each in outcome.recoveries:
         table.add_row(
@@ -34,6 +27,9 @@ def show(outcome: Outcome, console: Console) -> None:
             _seconds(each.rate_s),
             _seconds(each.all_s),
         )
+    table.caption = (
+        "at it again: frames are done at the earlier rate; all done: those that were accepted before the fault"
+    )
     console.print(table)
     for line in lines(outcome):
         console.print(line, highlight=False, markup=False)

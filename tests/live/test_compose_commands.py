@@ -183,6 +183,14 @@ def test_beat_enters_its_schedule(host: Host, migrated: str) -> None:
     assert beat.poll() is None
 
 
+def test_cameras_waits_for_cameras_and_ends_when_it_is_asked_to(host: Host) -> None:
+    cameras = host.start("cameras", SERVICES["cameras"]["command"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        cameras.wait(8)
+    cameras.terminate()
+    assert cameras.wait(PATIENCE_S) == 0
+
+
 def test_models_are_built_where_triton_then_serves_them(host: Host) -> None:
     backends = settings.PORTRAIT.var / "triton" / "backends"
     if not backends.exists():

@@ -76,6 +76,12 @@ def test_the_examples_work_when_pasted(demo: Installation) -> None:
     assert names(one) == ["Grace Hopper"]
 
     # One shell: each block uses what the one before it made.
+    camera_frames = paste("cameras")
+    assert [answer["sequence"] for answer in camera_frames[:3]] == [1, 2, 3]
+    sightings, searched = camera_frames[-2:]
+    assert {each["identity"]["name"] for each in sightings["results"]} == {"Eileen Collins", "Grace Hopper"}
+    assert [each["identity"]["name"] for each in searched["sightings"]] == ["Grace Hopper"]
+
     collection, more, job, found, changed = paste("enrol", "jobs", "manage")
     assert collection["name"] == "staff"
     assert [result["status"] for result in more["results"]] == ["duplicate", "accepted"]

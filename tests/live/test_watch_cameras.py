@@ -1,6 +1,7 @@
 """`manage.py watch_cameras` on real sources: files, folders, HTTP and RTSP streams; and what happens when parts die."""
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -214,8 +215,7 @@ def test_a_folder_is_read_in_natural_order_and_newcomers_follow(
     assert names() == ["shot1.jpg", "shot2.jpg", "shot10.jpg"]
     first = Frame.objects.get(camera=camera, sequence=0)
     assert first.captured_at.timestamp() == pytest.approx((folder / "shot1.jpg").stat().st_mtime, abs=0.001)
-    with first.picture.open() as stored:
-        assert stored.read() == jpeg(1) if Path(first.picture.path).exists() else True
+    assert (tmp_path / "var" / "media" / first.picture.name).read_bytes() == jpeg(1)
 
     (folder / "shot0.jpg").write_bytes(jpeg(0))  # sorts before what was read
     watching = watch()
@@ -322,6 +322,9 @@ def test_a_reader_that_hangs_is_killed_and_started_again(
     wait_for(lambda: "no sign of life" in watching.log and hung not in watching.readers(), "its end")
     before = len(sequences(camera))
     wait_for(lambda: len(sequences(camera)) > before + 2, "frames of the next reader")
+    (next_one,) = watching.readers()
+    os.kill(next_one, signal.SIGTERM)  # nor does one that somebody stops stay away
+    wait_for(lambda: watching.readers() not in ([], [next_one]), "another reader")
 
 
 def test_two_parents_read_a_camera_once(collection: Collection, watch: Watch, mjpeg: MjpegServer) -> None:
@@ -380,7 +383,7 @@ def test_a_nearly_full_disk_pauses_loudly_and_files_wait(
     wait_for(lambda: status(live).not_taken > 30, "frames that could not be taken")
     message = status(live).message
     assert "not taken since" in message
-    assert "sequences 64 to" in message
+    assert re.search(r"sequences 2\d\d to \d{3}\): the disk is nearly full", message)
     assert "PORTRAIT_MIN_FREE_MB" in message
     assert "not taken since" in watching.log
     assert Frame.objects.count() == 0
@@ -391,4 +394,4 @@ def test_a_nearly_full_disk_pauses_loudly_and_files_wait(
     wait_for(lambda: in_state(file, State.ENDED) and len(sequences(live)) > 5, "the way on")
     assert sequences(file) == list(range(60))
     assert status(file).not_taken == 0
-    assert sequences(live)[0] == lost  # the gap stays to be seen
+    assert sequences(live)[0] == lost == status(live).not_taken  # the gap stays to be seen

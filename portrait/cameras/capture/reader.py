@@ -59,12 +59,14 @@ class Exit(IntEnum):
     """How a reader's process ends, for its supervisor."""
 
     DONE = 0
-    """The file was read to its end, or the reader was asked to stop."""
+    """The file was read to its end."""
     UNREADABLE = 3
     GONE = 4
     """The camera was deleted or switched off."""
     LOCKED = 5
     """Another process reads this camera."""
+    STOPPED = 6
+    """It was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,14 @@ class CameraReader:
         self._report = Report(camera)
         self._pending: list[Taken] = []
         self._offset = 0  # between the sequences that the reading thread counts and those that the ledger gave
+        self._highest = -1
 
     def run(self) -> Exit:
         """Raises what nobody thought of; the supervisor then starts the reader again."""
         try:
             reading = patiently(self._begin, self._stop)
             if reading is None:
-                return Exit.DONE
+                return Exit.STOPPED if self._stop.is_set() else Exit.DONE
             reading.start()
             return self._store_all(reading)
         except (SourceError, UnreadableError) as error:
@@ -159,7 +162,7 @@ class CameraReader:
                 return Exit.DONE
             self._flush()
         self._leave(reading)
-        return Exit.DONE
+        return Exit.STOPPED
 
     def _gather(self, reading: Reading) -> tuple[list[Taken], Event | None]:
         """What is there to store: of a live source at once, of a file some frames together. The last: no frame."""
@@ -183,17 +186,19 @@ class CameraReader:
             try:
                 self._accept(batch)
             except StorageFullError as error:
-                self._report.storing(error.message, State.PAUSED)
+                self._report.blocked(State.PAUSED, cause="the disk is nearly full", message=error.message)
             except (NotFoundError, CameraDisabledError):
                 raise
             except DatabaseDown:
-                self._report.storing("PostgreSQL does not answer.", State.RETRYING)
+                cause = "PostgreSQL does not answer"
+                self._report.blocked(State.RETRYING, cause=cause, message=f"{cause}.")
                 connection.close()
             except Exception as error:  # the frame store, say: frames wait as long as they can
                 logger.exception("camera %s: frames cannot be stored", self._camera.name)
-                self._report.storing(f"Frames cannot be stored: {type(error).__name__}.", State.RETRYING)
+                cause = f"frames cannot be stored ({type(error).__name__})"
+                self._report.blocked(State.RETRYING, cause=cause, message=f"{cause}.")
             else:
-                self._report.storing()
+                self._report.unblocked()
                 return
             self._flush()
             if tries is None:
@@ -216,25 +221,28 @@ class CameraReader:
             for frame in batch
         ]
         for outcome in accept_frames(camera=self._camera, incoming=incoming):
-            self._settle(batch[0], outcome)
-            batch.pop(0)
+            self._highest = max(self._highest, self._settle(batch[0], outcome))
+            last = batch.pop(0)
+        self._offset = self._highest - last.sequence
 
-    def _settle(self, frame: Taken, outcome: Outcome) -> None:
+    def _settle(self, frame: Taken, outcome: Outcome) -> int:
+        """Note what became of a frame; answers its sequence."""
         sequence = frame.sequence + self._offset
         if isinstance(outcome, SequenceTakenError) and not self._is_same(frame, outcome):
-            # Frames were pushed to this camera as well: the ledger counts, and we count on from there.
+            # Frames were pushed to this camera as well: the ledger counts, and we go on above that.
             given = accept_frame(
                 camera=self._camera,
                 incoming=IncomingFrame(frame.data, captured_at=frame.captured_at, metadata=frame.metadata),
             )
-            self._offset, sequence = given.frame.sequence - frame.sequence, given.frame.sequence
+            sequence = given.frame.sequence
         elif not isinstance(outcome, Accepted | SequenceTakenError):
             self._report.lost(sequence=sequence, reason=str(outcome))
             self._report.looked(position=frame.position, next_sequence=sequence + 1)
-            return
+            return sequence
         lag_s = None if frame.read_at is None else max(0.0, time.time() - frame.read_at)
         self._report.accepted(captured_at=frame.captured_at, lag_s=lag_s)
         self._report.looked(position=frame.position, next_sequence=sequence + 1)
+        return sequence
 
     def _is_same(self, frame: Taken, refusal: SequenceTakenError) -> bool:
         """A file's frame that was stored before a restart, whose picture is made otherwise since an upgrade."""
@@ -252,12 +260,11 @@ class CameraReader:
         """Asked to stop: a file goes on later where it was; of a live source, what was read is stored or told."""
         if isinstance(reading, LiveReading):
             reading.join(1.0)
-            rest = self._pending + [event for event in list(reading.events.queue) if isinstance(event, Taken)]
+            rest = self._pending + [event for event in reading.events.rest() if isinstance(event, Taken)]
             self._store(rest, tries=4)
             for frame in rest:
                 self._report.lost(sequence=frame.sequence + self._offset, reason="the reader was stopped")
-        self._report.storing()
-        self._report.source(State.IDLE, "The reader was stopped.")
+        self._report.stopped()
         try:
             self._report.flush(at_once=True)
         except (*DatabaseDown, NotFoundError):

@@ -20,8 +20,9 @@ from portrait.cameras.capture.sources import LiveSource, Look, UnreadableError, 
 from portrait.cameras.capture.status import Progress, Report, State, clock
 from portrait.cameras.incoming import FUTURE
 
-LIVE_BUFFER = 64
-"""Frames of a live source that are kept while they cannot be stored."""
+LIVE_BUFFER = 256
+LIVE_BUFFER_BYTES = 64 << 20
+"""Frames of a live source that are kept in memory while they cannot be stored, and their bytes."""
 FILE_BUFFER = 16
 _FOLDER_PAUSE_S = 1.0
 _TURN_S = 0.5
@@ -66,13 +67,37 @@ class Crashed:
 Event = Taken | Missed | Ended | Crashed
 
 
+class Events(queue.Queue[Event]):
+    """Between the two threads. `size_bytes` is what its frames take."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self.size_bytes = 0
+
+    def _put(self, item: Event) -> None:
+        super()._put(item)
+        self.size_bytes += len(item.data) if isinstance(item, Taken) else 0
+
+    def _get(self) -> Event:
+        item = super()._get()
+        self.size_bytes -= len(item.data) if isinstance(item, Taken) else 0
+        return item
+
+    def rest(self) -> list[Event]:
+        """What nobody took."""
+        found = []
+        while not self.empty():
+            found.append(self.get_nowait())
+        return found
+
+
 class Reading(ABC):
     """Reads in a thread until it ends or `stop` is set; `events` has what was read."""
 
     buffer = FILE_BUFFER
 
     def __init__(self, *, fps: float | None, progress: Progress, report: Report, stop: threading.Event) -> None:
-        self.events: queue.Queue[Event] = queue.Queue(self.buffer)
+        self.events = Events(self.buffer)
         self._report, self._stop = report, stop
         self._sampler = Sampler(fps)
         self._progress = progress
@@ -145,10 +170,10 @@ class LiveReading(Reading):
             self._report.lost(sequence=sequence, reason="the frame was damaged")
             return
         frame = Taken(self._index, sequence, clock(look.time_s), data, look.time_s, look.metadata)
-        try:
-            self.events.put_nowait(frame)
-        except queue.Full:
+        if self.events.full() or self.events.size_bytes + len(data) > LIVE_BUFFER_BYTES:
             self._report.lost(sequence=sequence)
+        else:  # nobody else puts: it stays as empty as it was found
+            self.events.put_nowait(frame)
 
     def _wait(self, pause_s: float) -> None:
         end = time.monotonic() + pause_s

@@ -43,14 +43,21 @@ class _Loss:
         return f"{frames} not taken since {self.since:%Y-%m-%d %H:%M:%S} UTC ({which}): {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    state: "State"
+    cause: str
+    message: str
+
+
 class Report:
     """The state of one camera's reader. The reading thread and the storing one tell it, the latter writes it."""
 
     def __init__(self, camera: Camera) -> None:
         self._camera = camera
         self._lock = threading.Lock()
-        self._state, self._message, self._problem = State.CONNECTING, "", ""
-        self._problem_state = State.PAUSED
+        self._state, self._message = State.CONNECTING, ""
+        self._problem: _Problem | None = None
         self._loss: _Loss | None = None
         self._loss_told_s = -1e9
         self._written: tuple[str, str] | None = None
@@ -84,11 +91,8 @@ class Report:
     def lost(self, *, sequence: int, reason: str = "") -> None:
         """A frame was captured and will not be stored: loudly, but not a line a frame."""
         with self._lock:
-            reason = reason or self._problem or "frames came faster than they could be stored"
-            before, now = self._loss, timezone.now()
-            if before is None or before.reason != reason:
-                before = _Loss(sequence, sequence, 0, now, reason)
-            self._loss = _Loss(before.first, sequence, before.count + 1, before.since, reason)
+            reason = (self._problem.cause if self._problem else reason) or "they came faster than they could be stored"
+            self._loss = _and_one_more(self._loss, sequence, reason)
             self._captured += 1
             self._not_taken += 1
             self._next_sequence = max(self._next_sequence, sequence + 1)
@@ -101,17 +105,31 @@ class Report:
 
     # --- told by the storing thread ---------------------------------------------------------------------
 
-    def storing(self, problem: str = "", state: "State" = State.PAUSED) -> None:
-        """What keeps frames from being stored; empty: nothing."""
+    def blocked(self, state: "State", *, cause: str, message: str) -> None:
+        """Frames cannot be stored. cause: in short, and the same for all of them."""
         with self._lock:
-            if problem == self._problem:
-                return
-            before, self._problem, self._problem_state = self._problem, problem, state
+            before, self._problem = self._problem, _Problem(state, cause, message)
+            if before is None:
+                self._loss, self._loss_told_s = None, -1e9
+        if before is None or before.cause != cause:
+            logger.warning("camera %s: %s: %s", self._camera.name, state.value, message)
+
+    def unblocked(self) -> None:
+        """Frames are stored."""
+        with self._lock:
+            before, self._problem = self._problem, None
             loss = self._loss
-        if problem:
-            logger.warning("camera %s: %s: %s", self._camera.name, state.value, problem)
-        elif before:
+        if before:
             logger.warning("camera %s: frames are stored again. %s", self._camera.name, loss or "None was lost.")
+
+    def stopped(self) -> None:
+        """The reader ends because it was asked to."""
+        with self._lock:
+            self._problem = None
+            loss = self._loss
+        if loss:
+            logger.warning("camera %s: %s", self._camera.name, loss)
+        self.source(State.IDLE, f"The reader was stopped. {loss or ''}".strip())
 
     def looked(self, *, position: int, next_sequence: int) -> None:
         """The source was read so far, and all of that is stored (or lost)."""
@@ -195,11 +213,18 @@ class Report:
 
     def _shown(self) -> tuple[str, str]:
         if self._problem:
-            text = f"{self._problem} {self._loss}." if self._loss else self._problem
-            return self._problem_state, text
+            loss = f" {self._loss}." if self._loss else ""
+            return self._problem.state, f"{self._problem.message}{loss}"
         if self._state == State.RUNNING and self._loss and not self._message:
             return self._state, f"{self._loss}."
         return self._state, self._message
+
+
+def _and_one_more(before: _Loss | None, sequence: int, reason: str) -> _Loss:
+    if before is None or before.reason != reason:
+        return _Loss(sequence, sequence, 1, timezone.now(), reason)
+    first, last = min(before.first, sequence), max(before.last, sequence)
+    return _Loss(first, last, before.count + 1, before.since, reason)
 
 
 def live_fingerprint(source_digest: str) -> str:

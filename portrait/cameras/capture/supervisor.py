@@ -33,6 +33,8 @@ _FOLLOW_S = 2.0
 _STOP_S = 20.0
 _UNREADABLE_PAUSE_S = 30.0
 _LOCKED_PAUSE_S = 2.0
+_SETTLED_NS = 2_000_000_000
+Stamp = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -47,16 +49,21 @@ class Child:
     backoff: Backoff = field(default_factory=Backoff)
     result: Exit | None = None
     """How its last process ended, if it ended by itself."""
-    stamp: object = None
-    """What the source's file looked like then."""
+    stamp: "Stamp | None" = None
+    """What the source's file looked like when that one was started."""
 
     @property
     def label(self) -> str:
         return f"{self.camera.collection.name}/{self.camera.name}"
 
-    @property
-    def waits_for_another_file(self) -> bool:
-        return self.result is Exit.DONE and _stamp(self.camera.source) == self.stamp
+    def is_due(self, *, once: bool) -> bool:
+        """Whether a process may be started now."""
+        stamp = _stamp(self.camera.source)
+        if not once and stamp and time.time_ns() - stamp[0] < _SETTLED_NS:
+            return False  # the file may still be written
+        if self.result is Exit.DONE:
+            return stamp != self.stamp  # another file lies at its place
+        return time.monotonic() >= self.start_at_s or (self.result is Exit.UNREADABLE and stamp != self.stamp)
 
     def is_same(self, camera: Camera) -> bool:
         return (camera.source, camera.fps) == (self.camera.source, self.camera.fps)
@@ -149,11 +156,8 @@ class Supervisor:
             if code is not None:
                 child.process = None
                 self._note_end(child, code)
-        elif time.monotonic() >= child.start_at_s and self._may_start(child):
+        elif not self._has_ended(child) and child.is_due(once=self._options.once):
             self._start(child)
-
-    def _may_start(self, child: Child) -> bool:
-        return not self._has_ended(child) and not child.waits_for_another_file
 
     def _has_ended(self, child: Child) -> bool:
         if not self._options.once or child.process is not None:
@@ -166,7 +170,7 @@ class Supervisor:
         command += ["--parent", str(os.getpid())]
         command += [f"--{name}" for name in ("realtime", "once") if getattr(options, name)]
         command += ["--start", options.start.isoformat()] if options.start else []
-        child.result, child.stamp = None, None
+        child.result, child.stamp = None, _stamp(child.camera.source)
         child.started, child.begun_s = timezone.now(), time.monotonic()
         child.process = subprocess.Popen(  # noqa: S603  (our own command)
             [*tied_to_parent("TERM"), "--", *command], stdin=subprocess.DEVNULL, cwd=BASE_DIR
@@ -174,11 +178,9 @@ class Supervisor:
 
     def _note_end(self, child: Child, code: int) -> None:
         now = time.monotonic()
-        if code in (Exit.DONE, Exit.UNREADABLE, Exit.GONE, Exit.LOCKED):
+        if code in set(Exit):
             child.result = Exit(code)
-            child.stamp = _stamp(child.camera.source)
-            pauses = {Exit.UNREADABLE: _UNREADABLE_PAUSE_S, Exit.DONE: 0.0}
-            child.start_at_s = now + pauses.get(child.result, _LOCKED_PAUSE_S)
+            child.start_at_s = now + (_UNREADABLE_PAUSE_S if child.result is Exit.UNREADABLE else _LOCKED_PAUSE_S)
             return
         child.backoff.worked(now - child.begun_s)
         pause = child.backoff.pause_s()
@@ -233,12 +235,15 @@ def _quietly(write: Callable[[], None]) -> None:
         connection.close()
 
 
-def _stamp(source: str) -> object:
-    """Tells whether a file was replaced since; None for what has no file now."""
+def _stamp(source: str) -> "Stamp | None":
+    """Tells whether a file was replaced since (time, size, inode); None for what is no file now."""
     if addresses.kind_of(source) is not SourceKind.PATH:
         return None
     try:
-        status = addresses.resolve_path(source).stat()
+        path = addresses.resolve_path(source)
+        status = path.stat()
     except (SourceError, OSError):
+        return None
+    if path.is_dir():
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

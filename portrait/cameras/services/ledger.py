@@ -15,6 +15,12 @@ from portrait.cameras.models import Frame, FrameState
 from portrait.core.files import delete_on_commit, stored
 
 
+LONG_BACKLOG = 200
+BATCH_PIXELS = 10_000_000
+"""A larger batch has at most about so many pixels, so that it is done well within its lease: 32 frames of 640x480,
+or the usual few of HD."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Frames that one worker has; `suspect`: an earlier worker vanished with it, so it is alone."""
@@ -27,9 +33,11 @@ class Claim:
         return [frame.pk for frame in self.frames]
 
 
-def claim(*, frame_ids: Sequence[int], limit: int) -> Claim | None:
+def claim(*, frame_ids: Sequence[int], limit: int, limit_under_load: int | None = None) -> Claim | None:
     """Take those of these frames that are free, and while there is room the longest waiting others; None if none is.
 
+    limit_under_load: while the backlog is long, so many, as far as their pictures are small: what a frame costs beside
+    the networks (transactions, queries) is then shared by more of them.
     A frame whose worker vanished is taken alone, so that one that kills workers takes no other along.
     """
     now, lease = timezone.now(), uuid.uuid4()
@@ -39,6 +47,8 @@ def claim(*, frame_ids: Sequence[int], limit: int) -> Claim | None:
     with transaction.atomic():
         named = list(locked.filter(id__in=frame_ids)[:limit])
         clean = [frame for frame in named if frame.crashes == 0 and frame.lease is None]
+        if clean and limit_under_load and _is_long_backlog():
+            limit = max(limit, min(limit_under_load, BATCH_PIXELS // max(1, clean[0].width * clean[0].height)))
         if clean and len(clean) < limit:
             others = locked.filter(lease=None, crashes=0).exclude(id__in=[frame.pk for frame in clean])
             clean += others[: limit - len(clean)]
@@ -59,6 +69,10 @@ def claim(*, frame_ids: Sequence[int], limit: int) -> Claim | None:
         frame.crashes += frame.lease is not None
         frame.lease = lease
     return Claim(lease, tuple(taken))
+
+
+def _is_long_backlog() -> bool:
+    return Frame.objects.filter(state=FrameState.WAITING).values("pk")[LONG_BACKLOG : LONG_BACKLOG + 1].exists()
 
 
 def owned(lease: uuid.UUID) -> "QuerySet[Frame]":

@@ -15,6 +15,7 @@ from portrait.cameras.selectors import visible_frames
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pagination import NewestFirstPagination
+from portrait.gallery.api.enrol import ProblemSerializer
 from portrait.gallery.selectors import find_collection
 from portrait.sightings.api.shapes import (
     BoxField,
@@ -52,11 +53,6 @@ class DetectionSerializer(serializers.Serializer[Detection]):
     track = serializers.IntegerField(source="track_id", allow_null=True)
 
 
-class FrameProblemSerializer(serializers.Serializer[Any]):
-    code = serializers.CharField()
-    message = serializers.CharField()
-
-
 class CapturedFrameSerializer(serializers.Serializer[Frame]):
     """A frame that a camera took. `error`: why it failed, or why its picture is no longer kept."""
 
@@ -73,7 +69,7 @@ class CapturedFrameSerializer(serializers.Serializer[Frame]):
     height = serializers.IntegerField()
     metadata = serializers.JSONField()
 
-    @extend_schema_field(FrameProblemSerializer(allow_null=True))
+    @extend_schema_field(ProblemSerializer(allow_null=True))
     def get_error(self, frame: Frame) -> dict[str, str] | None:
         return {"code": frame.error_code, "message": frame.error_message} if frame.error_code else None
 

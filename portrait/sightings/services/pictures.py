@@ -82,10 +82,13 @@ def sighting_picture(sighting: Sighting) -> bytes:
     """
     best = Detection.objects.select_related("frame").filter(pk=sighting.best_id).first() if sighting.best_id else None
     if best is not None and best.frame.picture:
-        others = _others(best)
-        data = frame_bytes(best.frame)
-        with slow_work():
-            return cut_out(decode(data, limits=codec_limits()), Box(*best.box), others)
+        try:
+            data, others = frame_bytes(best.frame), _others(best)
+        except PictureExpiredError:  # at this very moment: then the cut-out was saved before
+            sighting.refresh_from_db(fields=["picture"])
+        else:
+            with slow_work():
+                return cut_out(decode(data, limits=codec_limits()), Box(*best.box), others)
     if not sighting.picture:
         raise PictureExpiredError("The picture of this sighting is no longer kept.")
     try:

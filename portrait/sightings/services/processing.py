@@ -24,7 +24,9 @@ from portrait.sightings.services.tracks import SeenFrame
 logger = logging.getLogger(__name__)
 
 BATCH = 8
-"""So many frames are analysed in one call when the backlog is long."""
+"""So many frames are analysed in one call when several wait."""
+LARGE_BATCH = 32
+"""The same when the backlog is long, and they are small."""
 MAX_CRASHES = 5
 MAX_FAILURES = 5
 LONGEST_PAUSE_S = 30
@@ -38,7 +40,7 @@ def process(*, frame_ids: Sequence[int]) -> int:
     What is not ended here waits in the ledger for its next try.
     """
     with slow_work():  # a claim begins to run out when it is made: not before there is a place to work
-        claim = ledger.claim(frame_ids=frame_ids, limit=BATCH)
+        claim = ledger.claim(frame_ids=frame_ids, limit=BATCH, limit_under_load=LARGE_BATCH)
         if claim is None:
             return 0
         work = _give_up_killers(claim)

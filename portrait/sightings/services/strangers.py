@@ -40,8 +40,9 @@ def register(*, track_id: int) -> Identity | None:
     track = Track.objects.filter(pk=track_id, stranger_due=True).first()
     if track is None:
         return None
+    template = track.template
     faces = list(
-        Detection.objects.filter(pk__in=track.template)
+        Detection.objects.filter(pk__in=template)
         .select_related("frame")
         .order_by("-grade", "-quality_score", "id")
     )
@@ -52,9 +53,11 @@ def register(*, track_id: int) -> Identity | None:
         if track is None:
             return None
         camera = Camera.objects.select_related("collection__active_model").get(pk=track.camera_id)
+        if track.template != template:
+            return None  # better faces came meanwhile: it stays due, with those, whether another face comes or not
         track.stranger_due = False
         if not photos or set(track.template) != {face.pk for face in faces}:
-            track.save()  # the pictures are gone, or better faces came: judged again with the next face
+            track.save()  # the pictures are gone, or faces were deleted: judged again with the next face
             return None
         beside = evidence.taken_beside(track.pk)
         found = register_unknown(collection=camera.collection, photos=photos, exclude=beside)

@@ -18,8 +18,12 @@ from portrait.sightings.services.tracks import SeenFrame, Touch, Touches
 
 def lock(camera_id: UUID) -> Timeline:
     """Wait until nobody else changes this camera's story; until the transaction's end nobody else does."""
-    Timeline.objects.bulk_create([Timeline(camera_id=camera_id)], ignore_conflicts=True)
-    return Timeline.objects.select_for_update(of=("self",)).get(camera_id=camera_id)
+    mine = Timeline.objects.filter(camera_id=camera_id).select_for_update(of=("self",))
+    found = mine.first()
+    if found is None:
+        Timeline.objects.bulk_create([Timeline(camera_id=camera_id)], ignore_conflicts=True)
+        found = mine.get()
+    return found
 
 
 def record(*, camera: Camera, model: EmbeddingModel, seen: Sequence[SeenFrame]) -> None:
@@ -31,9 +35,8 @@ def record(*, camera: Camera, model: EmbeddingModel, seen: Sequence[SeenFrame]) 
     touches = tracks.extend(camera=camera, model=model, seen=seen)
     _tell(camera, touches)
     newest = max(each.frame.captured_at for each in seen)
-    timeline = Timeline.objects.filter(camera=camera)
-    timeline.filter(latest=None).update(latest=newest)
-    timeline.update(latest=Greatest("latest", newest), advanced_at=timezone.now())
+    # PostgreSQL's GREATEST passes over NULL, which `latest` is at first
+    Timeline.objects.filter(camera=camera).update(latest=Greatest("latest", newest), advanced_at=timezone.now())
 
 
 def name_track(*, camera: Camera, model: EmbeddingModel, track: Track, identity: Identity, similarity: float) -> None:

@@ -140,7 +140,9 @@ def _link(camera: Camera, model: EmbeddingModel, faces: Sequence[_NewFace], touc
         for group in groups(len(faces) + len(old.ids), [*links(new, old.spots), *_known_links(old, len(faces))])
         if group[0] < len(faces)
     ]
-    tracks = [_track_of(camera, group, old, len(faces)) for group in found]
+    oldest = [_oldest_track(group, old, len(faces)) for group in found]
+    known = Track.objects.in_bulk([key for key in oldest if key is not None])
+    tracks = [Track(camera=camera) if key is None else known[key] for key in oldest]
     Track.objects.bulk_create([track for track in tracks if track.pk is None])
     for group, track in zip(found, tracks, strict=True):
         _adopt(group, track, old, faces, touches)
@@ -158,10 +160,10 @@ def _known_links(old: Neighbours, offset: int) -> list[tuple[int, int]]:
     ]
 
 
-def _track_of(camera: Camera, group: Sequence[int], old: Neighbours, offset: int) -> Track:
-    """The track of a group: the oldest of those in it, or a new one."""
+def _oldest_track(group: Sequence[int], old: Neighbours, offset: int) -> int | None:
+    """The track that a group becomes part of: the oldest of those in it; None: it is a new one."""
     ids = {key for index in group if index >= offset and (key := old.tracks[index - offset]) is not None}
-    return Track.objects.get(pk=min(ids)) if ids else Track(camera=camera)
+    return min(ids, default=None)
 
 
 def _adopt(group: Sequence[int], track: Track, old: Neighbours, faces: Sequence[_NewFace], touches: Touches) -> None:

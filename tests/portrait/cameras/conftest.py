@@ -1,7 +1,9 @@
 """A camera, pictures to push to it, and the real broker without a worker."""
 
+import base64
 import io
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,6 +62,11 @@ class Broker:
 
     def __len__(self) -> int:
         return int(self.client.llen(QUEUE))
+
+    def frames(self) -> list[int]:
+        """The frames that the messages name."""
+        bodies = [base64.b64decode(json.loads(each)["body"]) for each in self.client.lrange(QUEUE, 0, -1)]
+        return sorted(frame for body in bodies for frame in json.loads(body)[0][0])
 
     def empty(self) -> None:
         self.client.delete(QUEUE)

@@ -394,9 +394,7 @@ def test_pushing_has_a_rate_of_its_own(
     assert client.get("/api/v1/cameras").status_code == 200, "reading is counted apart"
 
 
-def test_without_a_broker_frames_are_accepted(
-    client: APIClient, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_broker_frames_are_accepted(client: APIClient, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from kombu.exceptions import OperationalError
 
     def gone(*args: Any, **kwargs: Any) -> None:

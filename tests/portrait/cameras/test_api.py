@@ -87,9 +87,7 @@ def test_a_name_is_unique_in_its_collection_only(
     assert (renamed.status_code, renamed.json()["error"]["code"]) == (409, "conflict")
 
 
-def test_a_camera_stays_in_its_collection(
-    admin: APIClient, camera: Camera, other_collection: Collection
-) -> None:
+def test_a_camera_stays_in_its_collection(admin: APIClient, camera: Camera, other_collection: Collection) -> None:
     answer = admin.patch(f"/api/v1/cameras/{camera.pk}", {"collection": other_collection.name})
     assert (answer.status_code, answer.json()["error"]["field"]) == (409, "collection")
 
@@ -188,9 +186,7 @@ def test_deleting_a_camera_takes_frames_and_files_along(
     assert frame_storage().exists(others[0].picture.name)
 
 
-def test_a_deletion_that_was_cut_off_goes_on(
-    camera: Camera, accept: Accept, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deletion_that_was_cut_off_goes_on(camera: Camera, accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     accept(4)
     monkeypatch.setattr(cameras, "FRAMES_AT_ONCE", 2)
     calls = iter([cameras._delete_some_frames])

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.urls import get_resolver, resolve
+from django.utils import timezone
 from rest_framework.test import APIClient
 
+from portrait.cameras.models import Camera, Frame
 from portrait.core.models import ApiKey, Scope
 from portrait.core.services import create_api_key, revoke_api_keys
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.jobs.models import Job
+from portrait.sightings.models import Alert, Sighting, Watch
 from tests.api_clients import MakeClient, b64, plain_jpeg
 
 pytestmark = pytest.mark.django_db
@@ -30,8 +33,24 @@ READ_CALLS = [
     ("get", f"/api/v1/portraits/{SOME_ID}"),
     ("get", f"/api/v1/portraits/{SOME_ID}/image"),
     ("get", f"/api/v1/portraits/{SOME_ID}/thumbnail"),
+    ("get", "/api/v1/cameras"),
+    ("get", f"/api/v1/cameras/{SOME_ID}"),
+    ("get", "/api/v1/backlog"),
+    ("get", "/api/v1/metrics"),
     ("get", "/api/v1/jobs"),
     ("get", f"/api/v1/jobs/{SOME_ID}"),
+    ("post", "/api/v1/search"),
+    ("get", "/api/v1/sightings"),
+    ("get", f"/api/v1/sightings/{SOME_ID}"),
+    ("get", f"/api/v1/sightings/{SOME_ID}/picture"),
+    ("get", "/api/v1/frames"),
+    ("get", "/api/v1/frames/1"),
+    ("get", "/api/v1/frames/1/picture"),
+    ("get", "/api/v1/frames/1/annotated"),
+    ("get", "/api/v1/watches"),
+    ("get", f"/api/v1/watches/{SOME_ID}"),
+    ("get", "/api/v1/alerts"),
+    ("get", "/api/v1/alerts/1"),
 ]
 ENROL_CALLS = [
     ("post", "/api/v1/identities"),
@@ -39,13 +58,22 @@ ENROL_CALLS = [
     ("delete", f"/api/v1/identities/{SOME_ID}"),
     ("post", f"/api/v1/identities/{SOME_ID}/portraits"),
     ("delete", f"/api/v1/portraits/{SOME_ID}"),
+    ("post", f"/api/v1/cameras/{SOME_ID}/frames"),
     ("post", f"/api/v1/jobs/{SOME_ID}/cancel"),
     ("post", f"/api/v1/jobs/{SOME_ID}/retry"),
+    ("delete", f"/api/v1/sightings/{SOME_ID}"),
+    ("post", "/api/v1/watches"),
+    ("patch", f"/api/v1/watches/{SOME_ID}"),
+    ("delete", f"/api/v1/watches/{SOME_ID}"),
+    ("post", "/api/v1/alerts/1/acknowledge"),
 ]
 ADMIN_CALLS = [
     ("post", "/api/v1/collections"),
     ("patch", "/api/v1/collections/default"),
     ("delete", "/api/v1/collections/default"),
+    ("post", "/api/v1/cameras"),
+    ("patch", f"/api/v1/cameras/{SOME_ID}"),
+    ("delete", f"/api/v1/cameras/{SOME_ID}"),
 ]
 ALL_CALLS = READ_CALLS + ENROL_CALLS + ADMIN_CALLS
 
@@ -132,7 +160,25 @@ def foreign(other_collection: Collection) -> dict[str, str]:
         sha256="0" * 64,
     )
     job = Job.objects.create(kind="enrol", queue="ingest", collection_id=other_collection.id)
-    return {"identity": str(identity.id), "portrait": str(portrait.id), "job": str(job.id)}
+    camera = Camera.objects.create(collection=other_collection, name="foreign")
+    frame = Frame.objects.create(
+        camera=camera, sequence=0, captured_at=timezone.now(), sha256="0" * 64, size_bytes=1, width=10, height=10
+    )
+    sighting = Sighting.objects.create(
+        collection=other_collection,
+        camera=camera,
+        identity=identity,
+        first_seen=frame.captured_at,
+        last_seen=frame.captured_at,
+        hits=1,
+    )
+    watch = Watch.objects.create(collection=other_collection, name="foreign", identity=identity)
+    alert = Alert.objects.create(
+        watch=watch, camera=camera, identity=identity, captured_at=frame.captured_at, similarity=1
+    )
+    made = {"identity": identity, "portrait": portrait, "job": job, "camera": camera, "frame": frame}
+    made |= {"sighting": sighting, "watch": watch, "alert": alert}
+    return {name: str(row.pk) for name, row in made.items()}
 
 
 def test_another_collection_is_as_if_it_did_not_exist(
@@ -154,6 +200,30 @@ def test_another_collection_is_as_if_it_did_not_exist(
         ("get", f"/api/v1/jobs/{job}", None),
         ("post", f"/api/v1/jobs/{job}/cancel", None),
         ("post", f"/api/v1/jobs/{job}/retry", None),
+        ("get", f"/api/v1/cameras/{foreign['camera']}", None),
+        ("patch", f"/api/v1/cameras/{foreign['camera']}", {"fps": 1}),
+        ("delete", f"/api/v1/cameras/{foreign['camera']}", None),
+        ("post", f"/api/v1/cameras/{foreign['camera']}/frames", {"image": b64(plain_jpeg())}),
+        ("post", "/api/v1/cameras", {"name": "mine", "collection": other_collection.name}),
+        ("get", f"/api/v1/sightings/{foreign['sighting']}", None),
+        ("delete", f"/api/v1/sightings/{foreign['sighting']}", None),
+        ("get", f"/api/v1/sightings/{foreign['sighting']}/picture", None),
+        ("get", f"/api/v1/sightings?camera={foreign['camera']}", None),
+        ("get", f"/api/v1/sightings?identity={identity}", None),
+        ("get", f"/api/v1/sightings?collection={other_collection.name}", None),
+        ("get", f"/api/v1/frames/{foreign['frame']}", None),
+        ("get", f"/api/v1/frames/{foreign['frame']}/picture", None),
+        ("get", f"/api/v1/frames/{foreign['frame']}/annotated", None),
+        ("get", f"/api/v1/frames?camera={foreign['camera']}", None),
+        ("get", f"/api/v1/watches/{foreign['watch']}", None),
+        ("patch", f"/api/v1/watches/{foreign['watch']}", {"name": "mine"}),
+        ("delete", f"/api/v1/watches/{foreign['watch']}", None),
+        ("post", "/api/v1/watches", {"name": "mine", "identity": identity}),
+        ("get", f"/api/v1/alerts/{foreign['alert']}", None),
+        ("get", f"/api/v1/alerts?camera={foreign['camera']}", None),
+        ("post", f"/api/v1/alerts/{foreign['alert']}/acknowledge", None),
+        ("post", "/api/v1/search", {"image": b64(plain_jpeg()), "collection": other_collection.name}),
+        ("post", "/api/v1/search", {"image": b64(plain_jpeg()), "cameras": [foreign["camera"]]}),
         ("get", f"/api/v1/collections/{other_collection.name}", None),
         ("patch", f"/api/v1/collections/{other_collection.id}", {"description": "mine"}),
         ("delete", f"/api/v1/collections/{other_collection.name}", None),
@@ -176,7 +246,8 @@ def test_lists_hold_only_what_is_within_reach(
     client = make_client(Scope.READ, [collection])
     assert [row["id"] for row in client.get("/api/v1/identities").json()["results"]] == [str(mine.id)]
     assert [row["name"] for row in client.get("/api/v1/collections").json()["results"]] == [collection.name]
-    assert client.get("/api/v1/jobs").json()["results"] == []
+    for name in ("jobs", "cameras", "sightings", "frames", "watches", "alerts"):
+        assert client.get(f"/api/v1/{name}").json()["results"] == []
 
 
 def test_a_bound_key_makes_no_collections(make_client: MakeClient, collection: Collection) -> None:
@@ -215,6 +286,24 @@ def test_sessions_only_of_staff_and_only_with_csrf(collection: Collection) -> No
 @pytest.mark.parametrize("path", ["/media/portraits/x.jpg", "/media/", "/var/media/", "/static/../var/secrets/django"])
 def test_media_have_no_public_address(path: str) -> None:
     assert APIClient().get(path).status_code == 404
+
+
+CAMERA_DOORS = ("cameras", "backlog", "metrics", "frames", "sightings", "search", "alerts")
+
+
+@pytest.mark.parametrize(("method", "path"), ALL_CALLS)
+def test_a_cameras_key_is_let_in_only_where_it_keeps_to_its_cameras(
+    method: str, path: str, collection: Collection
+) -> None:
+    _, key = create_api_key(name="c", scope=Scope.ADMIN, collection_ids=[collection.id], camera_ids=[uuid.uuid4()])
+    answer = getattr(APIClient(HTTP_AUTHORIZATION=f"Api-Key {key}"), method)(path)
+    if path.split("/")[3].partition("?")[0] not in CAMERA_DOORS:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    elif path == "/api/v1/metrics":
+        assert b'camera="' not in answer.content
+    elif answer.status_code == 200:
+        told = answer.json()
+        assert told.get("results", told.get("cameras")) == []
 
 
 def test_ids_that_are_none(admin: APIClient) -> None:

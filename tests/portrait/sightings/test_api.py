@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -20,6 +22,7 @@ from portrait.core.models import Scope
 from portrait.core.services import create_api_key
 from portrait.gallery.models import Collection, Identity
 from portrait.sightings.models import Detection, Sighting, Timeline, Track
+from portrait.sightings.services import pictures
 from tests.api_clients import MakeClient
 from tests.portrait.sightings import seen
 from tests.portrait.sightings.seen import BOTH, NOON, STRANGER
@@ -411,3 +414,21 @@ def test_rows_of_frames_without_a_picture_break_no_list(reader: APIClient, colle
     Frame.objects.filter(pk=frame.pk).update(picture="", state=FrameState.EXPIRED, error_code="expired")
     (row,) = reader.get("/api/v1/frames").json()["results"]
     assert (row["state"], row["error"]["code"]) == ("expired", "expired")
+
+
+def test_a_frame_that_expires_while_its_sighting_is_shown(
+    reader: APIClient, collection: Collection, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frame's file goes between the read of its row and of its bytes; by then the cut-out was saved."""
+    row = seen.seen_once(seen.make_camera(collection), "hopper", hopper)
+    name = f"sightings/{row.camera_id}/x.jpg"
+    frame_bytes = pictures.frame_bytes
+
+    def late(frame: Frame) -> bytes:
+        default_storage.save(name, ContentFile(seen.pictures()["small"]))
+        Sighting.objects.filter(pk=row.pk).update(picture=name)
+        frame_storage().delete(frame.picture.name)
+        return frame_bytes(frame)
+
+    monkeypatch.setattr(pictures, "frame_bytes", late)
+    assert reader.get(f"/api/v1/sightings/{row.id}/picture").content == seen.pictures()["small"]

@@ -1,20 +1,25 @@
 """Whoever is erased leaves nothing behind: no face, no vector, no sighting, no picture that shows them."""
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models.sql import DeleteQuery
 from rest_framework.test import APIClient
 
 from inference.codec import decode
+from portrait.cameras.incoming import IncomingFrame
 from portrait.cameras.models import Camera, Frame, FrameState
+from portrait.cameras.services.accept import accept_frame
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services.identities import delete_identity
 from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sighting, Stranger, Timeline, Track, Watch
-from portrait.sightings.services import erasure
+from portrait.sightings.services import erasure, processing
+from tests.api_clients import b64
 from tests.live.conftest import wait_for
 from tests.portrait.sightings import seen
 from tests.portrait.sightings.seen import BOTH, STRANGER, ago
@@ -94,6 +99,29 @@ def test_a_person_goes_with_all_that_shows_them(
     ] == ["Eileen"]
 
 
+def test_what_the_workers_make_is_shown_searched_and_erased(
+    enroller: APIClient, camera: Camera, hopper: Identity
+) -> None:
+    """The whole way, through the real processing of frames."""
+    data, begin = seen.pictures()["hopper"], ago(minutes=1)
+    frames = [
+        accept_frame(camera=camera, incoming=IncomingFrame(data, captured_at=begin + timedelta(seconds=index))).frame
+        for index in range(5)
+    ]
+    while Frame.objects.filter(state=FrameState.WAITING).exists():
+        assert processing.process(frame_ids=[frame.pk for frame in frames])
+    (row,) = enroller.get("/api/v1/sightings").json()["results"]
+    assert (row["identity"]["id"], row["hits"]) == (str(hopper.id), 5)
+    body = {"image": b64(seen.pictures()["dark"]), "collection": camera.collection.name}
+    (found,) = enroller.post("/api/v1/search", body, format="json").json()["sightings"]
+    assert (found["id"], found["matched_by"]) == (row["id"], "face")
+    assert enroller.get(row["picture_url"]).status_code == 200
+    assert enroller.delete(f"/api/v1/identities/{hopper.id}").status_code == 204
+    assert_gone(hopper, faces=0)
+    assert not Sighting.objects.exists()
+    assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.EXPIRED}
+
+
 def test_the_ledger_still_counts_every_frame(enroller: APIClient, scene: Scene, hopper: Identity) -> None:
     before = list(Frame.objects.order_by("id").values_list("sequence", flat=True))
     enroller.delete(f"/api/v1/identities/{hopper.id}")
@@ -155,10 +183,15 @@ def test_a_fault_after_the_cut_outs_leaves_none_of_them(
 ) -> None:
     sightings = seen.sighting_files()
 
-    def fail(self: Any, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("injected")
+    delete_batch = DeleteQuery.delete_batch
 
-    monkeypatch.setattr("django.db.models.sql.DeleteQuery.delete_batch", fail)
+    def fail_at_last(query: DeleteQuery, *args: Any) -> int:
+        if query.get_meta().model is Identity:
+            assert seen.sighting_files() > sightings, "the cut-out was written by now"
+            raise RuntimeError("injected")
+        return delete_batch(query, *args)
+
+    monkeypatch.setattr(DeleteQuery, "delete_batch", fail_at_last)
     with pytest.raises(RuntimeError, match="injected"):
         delete_identity(identity=hopper)
     monkeypatch.undo()
@@ -166,8 +199,10 @@ def test_a_fault_after_the_cut_outs_leaves_none_of_them(
     assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.DONE}
 
 
-def test_while_a_worker_stores_a_new_face(camera: Camera, hopper: Identity) -> None:
-    """The erasure waits for the worker's transaction; what it stored goes too, and neither fails."""
+@pytest.mark.parametrize("taken_for_the_person", [False, True])
+def test_while_a_worker_stores_a_new_face(camera: Camera, hopper: Identity, taken_for_the_person: bool) -> None:
+    """The erasure waits for the worker's transaction, or ends it: the frame is then done again. It never fails, and
+    nothing of the person is left."""
     seen.seen_once(camera, "hopper", hopper, ago(hours=1))
     erased: list[BaseException | None] = []
 
@@ -181,16 +216,23 @@ def test_while_a_worker_stores_a_new_face(camera: Camera, hopper: Identity) -> N
             connection.close()
 
     eraser = threading.Thread(target=erase)
-    with transaction.atomic():
-        erasure.lock_timelines([camera.pk])
-        eraser.start()
-        wait_for(_somebody_waits_for_a_lock, "the erasure's wait")
-        frame = seen.make_frame(camera, "dark", ago(minutes=1))
-        seen.see(frame, "dark", [None])
+    worker_failed = False
+    frame = seen.make_frame(camera, "dark", ago(minutes=1))
+    try:
+        with transaction.atomic():
+            erasure.lock_timelines([camera.pk])
+            eraser.start()
+            wait_for(_somebody_waits_for_a_lock, "the erasure's wait")
+            seen.see(frame, "dark", [hopper if taken_for_the_person else None])
+    except (OperationalError, IntegrityError):
+        worker_failed = True
     eraser.join()
     assert erased == [None]
     assert not Identity.objects.filter(pk=hopper.pk).exists()
-    assert Detection.objects.count() == 1
+    if not taken_for_the_person:
+        assert (worker_failed, Detection.objects.count()) == (False, 1)
+    else:
+        assert not Detection.objects.exists()
 
 
 def _somebody_waits_for_a_lock() -> bool:

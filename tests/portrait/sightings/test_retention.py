@@ -17,7 +17,7 @@ from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sigh
 from portrait.sightings.services import retention
 from portrait.sightings.services.retention import expire_due
 from tests.portrait.sightings import seen
-from tests.portrait.sightings.seen import BOTH, STRANGER, ago
+from tests.portrait.sightings.seen import STRANGER, ago
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

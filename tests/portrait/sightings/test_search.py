@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.db import connection
+from django.db.models.functions import Cast
+from django.test.utils import CaptureQueriesContext
+from pgvector.django import L2Distance, VectorField
 from rest_framework.test import APIClient
 
 from portrait.core.models import Scope
@@ -162,12 +166,25 @@ def test_the_index_finds_what_the_scan_finds(collection: Collection, monkeypatch
     scope = selectors.Scope(collection, frozenset([camera.id]), NOON - timedelta(1), NOON + timedelta(1))
     exact = nearest_exemplars(scope, own, 20)
     monkeypatch.setattr(selectors, "EXACT_BELOW", 10)
-    walked = nearest_exemplars(scope, own, 20)
+    with CaptureQueriesContext(connection) as queries:
+        walked = nearest_exemplars(scope, own, 20)
+    assert any("max_scan_tuples" in query["sql"] for query in queries)
     assert exact[0] == (face.pk, pytest.approx(0, abs=1e-5))
     assert [key for key, _ in walked] == [key for key, _ in exact]
     quiet = {row.pk for index, row in enumerate(others) if index % 2}
     assert not quiet & {key for key, _ in nearest_exemplars(scope, own, 500)}
     assert nearest_exemplars(selectors.Scope(collection, frozenset([uuid.uuid4()])), own, 20) == []
+
+
+def test_the_index_serves_the_search(collection: Collection) -> None:
+    """Its condition and its expression are those of the query, or PostgreSQL would never take it."""
+    model = collection.active_model
+    rows = DetectionEmbedding.objects.filter(model_id=model.pk, exemplar=True).annotate(
+        distance=L2Distance(Cast("vector", VectorField(dimensions=model.dims)), np.zeros(model.dims, dtype=np.float32))
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert f"detectionembedding_hnsw_{model.pk}" in rows.order_by("distance")[:5].explain()
 
 
 def test_an_empty_collection_has_seen_nobody(reader: APIClient, collection: Collection) -> None:

@@ -64,7 +64,7 @@ def _read(options: dict[str, Any], stop: threading.Event, output: Output) -> Exi
     cameras = Camera.objects.select_related("collection").filter(id=options["camera_id"], enabled=True)
     camera = patiently(lambda: cameras.exclude(source="").first(), stop)
     if camera is None:
-        return Exit.DONE if stop.is_set() else Exit.GONE
+        return Exit.STOPPED if stop.is_set() else Exit.GONE
     how = Options(realtime=options["realtime"], once=options["once"], start=options["start"])
     try:
         return CameraReader(camera, how, stop, output.reason).run()

@@ -1,6 +1,7 @@
 """`manage.py drill`, what `make drill` runs."""
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -87,6 +88,7 @@ class Command(BaseCommand):
             raise SystemExit(status)
 
     def _play(self, plan: Plan, options: dict[str, Any], console: Console) -> None:
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # that PostgreSQL is away is no news here
         outcome = Drill(plan, console, options["inside"]).run()
         report.show(outcome, console)
         if options["json"]:

@@ -1,0 +1,40 @@
+"""Names and boxes drawn into pictures."""
+
+import numpy as np
+import pytest
+
+from inference.types import Box, Image
+from portrait.core.drawing import KNOWN, LabelledFace, draw_faces
+
+CANVAS = np.full((240, 320, 3), 90, dtype=np.uint8)
+MIDDLE = Box(100, 100, 60, 60)
+
+
+def drawn(text: str, box: Box = MIDDLE, canvas: Image = CANVAS) -> Image:
+    return draw_faces(canvas, [LabelledFace(box, text, KNOWN)])
+
+
+@pytest.mark.parametrize("letters", ["Łż", "Шя", "山田", "김철", "λη", "عم"])
+def test_letters_of_many_scripts_are_drawn_as_themselves(letters: str) -> None:
+    """A font without them would draw the same sign for each."""
+    one, other = (drawn(letter * 3) for letter in letters)
+    assert (one != other).any()
+    assert (one != drawn("???")).any()
+
+
+def test_a_name_is_inside_the_picture_wherever_the_face_is() -> None:
+    for box in (Box(0, 0, 40, 40), Box(300, 2, 40, 40), Box(-10, 220, 40, 40), Box(310, 230, 40, 40)):
+        assert (drawn("Mia", box) == 255).all(axis=2).any(), box
+    long = drawn("a name without end " * 20)
+    assert (long == 255).all(axis=2).any()
+
+
+def test_the_picture_itself_is_left_alone() -> None:
+    before = CANVAS.copy()
+    result = drawn("two\nlines\x00", canvas=CANVAS)
+    assert (before == CANVAS).all()
+    assert (result[101, 99:102] == KNOWN).all()
+
+
+def test_the_smallest_pictures_do() -> None:
+    assert drawn("Mia 0.93", Box(0, 0, 1, 1), np.zeros((1, 1, 3), np.uint8)).shape == (1, 1, 3)
