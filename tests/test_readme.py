@@ -23,13 +23,13 @@ def rows(text: str) -> list[list[str]]:
 def environment_variables() -> set[str]:
     """The variables that portrait/env.py reads."""
     source = (BASE_DIR / "portrait" / "env.py").read_text()
-    found = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", source))
+    found = set(re.findall(r"env\.\w+\(\s*\"([A-Z0-9_]+)\"", source))
     assert len(found) > 10
     return found | {key.upper() for key in ENDPOINT_KEYS}
 
 
 def test_every_setting_is_listed_and_no_other() -> None:
-    listed = {name for cells in rows(section("Settings")) for name in re.findall(r"[A-Z_]{5,}", cells[0])}
+    listed = {name for cells in rows(section("Settings")) for name in re.findall(r"[A-Z0-9_]{5,}", cells[0])}
     assert listed == environment_variables()
 
 
@@ -52,7 +52,7 @@ def test_the_commands_exist() -> None:
     assert {"demo", "test"} <= named <= targets
     commands = {path.stem for path in BASE_DIR.glob("portrait/*/management/commands/*.py")}
     django = {"createsuperuser", "migrate"}
-    assert set(re.findall(r"manage\.py ([a-z]+)", README)) <= commands | django
+    assert set(re.findall(r"manage\.py ([a-z_]+)", README)) <= commands | django
 
 
 def test_the_files_that_are_linked_exist() -> None:

@@ -54,6 +54,9 @@ class Camera(BaseModel):
         null=True, blank=True, help_text="Hours that sightings of known people are kept; empty: until deleted."
     )
     next_sequence = models.BigIntegerField(default=0, editable=False, help_text="Above every sequence it has had.")
+    pruned_below = models.BigIntegerField(
+        default=0, editable=False, help_text="Rows of the ledger below this sequence may be gone by retention."
+    )
 
     class Meta:
         ordering = ["name"]
@@ -153,6 +156,9 @@ class Frame(models.Model):
             models.Index(fields=["camera", "id"], name="frame_waiting_camera", condition=models.Q(state="waiting")),
             models.Index(fields=["camera", "id"], name="frame_failed", condition=models.Q(state="failed")),
             models.Index(fields=["finished_at"], name="frame_finished"),
+            models.Index(
+                fields=["camera", "captured_at"], name="frame_ended", condition=models.Q(state__in=["done", "failed"])
+            ),
         ]
 
     def __str__(self) -> str:

@@ -96,7 +96,7 @@ def audit_camera(*, camera: Camera, delete_orphans: bool = False) -> CameraAudit
         camera_id=str(camera.pk),
         camera=camera.name,
         collection=camera.collection.name,
-        captured=counts["next"] - counts["first"],
+        captured=counts["next"] - counts["first"] + counts["below"],
         **{state: counts[state] for state in FrameState.values},
         not_taken=status.not_taken if status else 0,
         gaps=gaps,
@@ -123,15 +123,21 @@ def _counts(camera: Camera) -> dict[str, int]:
     by_state: dict[str, Any] = {state: Count("frames", filter=Q(frames__state=state)) for state in FrameState.values}
     found: dict[str, Any] = dict(
         Camera.objects.filter(pk=camera.pk)
-        .values("next_sequence")
-        .annotate(**by_state, first=Min("frames__sequence"), last=Max("frames__sequence"))
+        .values("next_sequence", "pruned_below")
+        .annotate(
+            **by_state,
+            first=Min("frames__sequence"),
+            last=Max("frames__sequence"),
+            below=Count("frames", filter=Q(frames__sequence__lt=F("pruned_below"))),
+        )
         .get()
     )
     above = found["next_sequence"]
-    first = 0 if found["first"] is None else found["first"]
+    first = max(found["pruned_below"], found["first"] or 0)  # below, retention has taken rows away
     last = -1 if found["last"] is None else found["last"]
     return {state: found[state] for state in FrameState.values} | {
         "first": first,
+        "below": found["below"],
         "last": last,
         "next": max(above, last + 1),
     }
@@ -140,7 +146,8 @@ def _counts(camera: Camera) -> dict[str, int]:
 def _gaps(camera: Camera, counts: dict[str, int]) -> tuple[Gap, ...]:
     """The first hundred ranges of sequences that have no row, the one at the end last."""
     previous = Window(Lag("sequence"), order_by=F("sequence").asc())
-    rows = Frame.objects.filter(camera=camera).annotate(previous=previous).filter(sequence__gt=F("previous") + 1)
+    kept = Frame.objects.filter(camera=camera, sequence__gte=counts["first"])
+    rows = kept.annotate(previous=previous).filter(sequence__gt=F("previous") + 1)
     found = rows.order_by("sequence").values_list("previous", "sequence")[:LISTED]
     gaps = [Gap(before + 1, after - 1) for before, after in found]
     if counts["next"] > max(counts["last"] + 1, counts["first"]):

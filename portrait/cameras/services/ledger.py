@@ -1,9 +1,12 @@
 """Who works on which frame, and how it ended. A frame has one result, however often its task is delivered."""
 
+import itertools
+import threading
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +17,10 @@ from django.utils import timezone
 from portrait.cameras.models import Frame, FrameState
 from portrait.core.files import delete_on_commit, stored
 
+
+DONE_REMEMBERED = 10_000
+_done: dict[int, None] = {}
+_done_lock = threading.Lock()
 
 LONG_BACKLOG = 200
 BATCH_PIXELS = 10_000_000
@@ -86,9 +93,24 @@ def lock_owned(lease: uuid.UUID, frame_ids: Collection[int]) -> set[int]:
     return set(rows.values_list("id", flat=True))
 
 
+def not_done_here(frame_ids: Sequence[int]) -> list[int]:
+    """Those that this process has not just ended as done. Under a long backlog most messages name frames that were
+    taken along with others: they need no look at the database."""
+    with _done_lock:
+        return [key for key in frame_ids if key not in _done]
+
+
+def _note_done(frame_ids: Collection[int]) -> None:
+    with _done_lock:
+        _done.update(dict.fromkeys(frame_ids))
+        for key in list(itertools.islice(_done, max(0, len(_done) - DONE_REMEMBERED))):
+            del _done[key]
+
+
 def finish(*, lease: uuid.UUID, frame_ids: Collection[int]) -> None:
     """End frames as done; to be called in the transaction that stores what was found in them, after `lock_owned`."""
     _end(lease, frame_ids, state=FrameState.DONE, error_code="", error_message="")
+    transaction.on_commit(partial(_note_done, frame_ids), robust=True)  # done is for ever
 
 
 def fail(*, lease: uuid.UUID, frame_ids: Collection[int], code: str, message: str, failed: bool = False) -> None:

@@ -39,6 +39,9 @@ def process(*, frame_ids: Sequence[int]) -> int:
 
     What is not ended here waits in the ledger for its next try.
     """
+    frame_ids = ledger.not_done_here(frame_ids)
+    if not frame_ids:
+        return 0
     with slow_work():  # a claim begins to run out when it is made: not before there is a place to work
         claim = ledger.claim(frame_ids=frame_ids, limit=BATCH, limit_under_load=LARGE_BATCH)
         if claim is None:

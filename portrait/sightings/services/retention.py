@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from portrait.cameras.models import Camera, Frame, FrameState
@@ -188,7 +189,11 @@ def _delete_rows(run: _Run, camera: Camera) -> int:
     before = run.before(camera.keep_frames_h) - KEEP_ROWS
     gone = Frame.objects.filter(camera=camera, captured_at__lt=before, finished_at__lt=before, state=FrameState.EXPIRED)
     empty = gone.filter(~Exists(Detection.objects.filter(frame=OuterRef("pk"))), picture="")
-    ids = list(empty.order_by("captured_at").values_list("pk", flat=True)[:ROWS_A_STEP])
-    Frame.objects.filter(pk__in=ids, state=FrameState.EXPIRED).delete()
+    rows = list(empty.order_by("captured_at").values_list("pk", "sequence")[:ROWS_A_STEP])
+    ids = [pk for pk, _ in rows]
+    with transaction.atomic():  # the audit has to know that these are not lost
+        highest = max((sequence for _, sequence in rows), default=-1)
+        Camera.objects.filter(pk=camera.pk).update(pruned_below=Greatest("pruned_below", highest + 1))
+        Frame.objects.filter(pk__in=ids, state=FrameState.EXPIRED).delete()
     run.done.frames += len(ids)
     return len(ids)

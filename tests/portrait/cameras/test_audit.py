@@ -14,10 +14,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from portrait.cameras.incoming import IncomingFrame
 from portrait.cameras.models import Camera, CaptureStatus, Frame, FrameState, frame_storage
 from portrait.cameras.services import audit as module
+from portrait.cameras.services.accept import accept_frames
 from portrait.cameras.services.audit import Gap, audit_camera, leftovers
 from portrait.cameras.services.cameras import create_camera
+from portrait.gallery.models import Collection
+from tests.api_clients import plain_jpeg
 from tests.portrait.cameras.conftest import Accept, Broker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -275,3 +279,15 @@ def test_the_exit_status(camera: Camera, accept: Accept, capsys: pytest.CaptureF
 def test_the_store_is_where_the_tests_are() -> None:
     """No test looks at, or removes, files of a real installation."""
     assert Path(frame_storage().path("")).is_relative_to(os.environ["PORTRAIT_VAR"])
+
+
+def test_rows_that_retention_took_away_are_not_lost(collection: Collection) -> None:
+    camera = Camera.objects.create(collection=collection, name="old")
+    accept_frames(camera=camera, incoming=[IncomingFrame(plain_jpeg(), sequence=number) for number in range(6)])
+    Frame.objects.filter(camera=camera, sequence__in=[0, 2, 3]).delete()
+    assert audit_camera(camera=camera).missing == 2
+    Camera.objects.filter(pk=camera.pk).update(pruned_below=4)
+    audit = audit_camera(camera=camera)
+    assert (audit.missing, audit.gaps, audit.captured, audit.waiting) == (0, (), 3, 3)
+    Frame.objects.filter(camera=camera, sequence=5).delete()
+    assert audit_camera(camera=camera).missing == 1

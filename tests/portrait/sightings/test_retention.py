@@ -302,11 +302,11 @@ def _at_once(*calls: Callable[[], Any]) -> list[Any]:
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=run, args=[call]) for call in calls]
+    threads = [threading.Thread(target=run, args=[call], daemon=True) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)  # who waits for ever shows below
     assert len(results) == len(calls)
     return results
 

@@ -88,7 +88,8 @@ class Command(BaseCommand):
             raise SystemExit(status)
 
     def _play(self, plan: Plan, options: dict[str, Any], console: Console) -> None:
-        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # that PostgreSQL is away is no news here
+        for name in ("psycopg.pool", "portrait.cameras.queue"):  # that a server is away is no news here
+            logging.getLogger(name).setLevel(logging.ERROR)
         outcome = Drill(plan, console, options["inside"]).run()
         report.show(outcome, console)
         if options["json"]:
