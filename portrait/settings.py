@@ -122,7 +122,7 @@ MEDIA_ROOT = PORTRAIT.var / "media"
 _frames: dict[str, Any] = {"BACKEND": "portrait.core.storage.FsyncStorage"}
 if PORTRAIT.frames_bucket:
     _frames = {
-        "BACKEND": "storages.backends.s3.S3Storage",
+        "BACKEND": "portrait.core.s3.S3FrameStorage",
         "OPTIONS": {
             "bucket_name": PORTRAIT.frames_bucket,
             "endpoint_url": PORTRAIT.frames_endpoint or None,

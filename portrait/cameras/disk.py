@@ -18,6 +18,13 @@ class StorageFullError(PortraitError):
     status: ClassVar[int] = 507
 
 
+class StorageUnavailableError(PortraitError):
+    """The store for frames does not take them."""
+
+    code: ClassVar[str] = "storage_unavailable"
+    status: ClassVar[int] = 503
+
+
 def free_bytes() -> int | None:
     """Free bytes where frames are kept; None for a store without a disk of ours."""
     storage = frame_storage()

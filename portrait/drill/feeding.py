@@ -114,9 +114,10 @@ class Pusher:
 class Watcher:
     """`manage.py watch_cameras` on one camera's file, as fast as it was filmed."""
 
-    def __init__(self, *, camera: str, log: Path) -> None:
+    def __init__(self, *, camera: str, begin: datetime, log: Path) -> None:
         self.log = log
         command = [sys.executable, str(BASE_DIR / "manage.py"), "watch_cameras", camera, "--once", "--realtime"]
+        command += ["--start", begin.isoformat()]
         with log.open("ab") as file:
             self._process = subprocess.Popen(  # noqa: S603  (our own command)
                 [*tied_to_parent("TERM"), "--", *command],

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -107,8 +107,10 @@ class Drill:
         with ExitStack() as stack:
             stack.callback(self._stop.set)
             begin_s = time.time()
-            pushers = self._start_pushers(cameras, sources, key)
-            watcher = Watcher(camera=f"{COLLECTION}/yard", log=settings.PORTRAIT.var / "log" / "drill-watch.log")
+            begin = timezone.now() - BEGAN_AGO
+            pushers = self._start_pushers(cameras, sources, key, begin)
+            log = settings.PORTRAIT.var / "log" / "drill-watch.log"
+            watcher = Watcher(camera=f"{COLLECTION}/yard", begin=begin, log=log)
             stack.callback(watcher.stop)
             deliveries = SecondDeliveries(camera_ids=[each.pk for each in cameras], nth=NTH, stop=self._stop)
             deliveries.start()
@@ -145,7 +147,9 @@ class Drill:
         names = {"entrance": "", "corridor": "", "yard": str(sources["yard"])}
         return [create_camera(collection=collection, name=name, source=source) for name, source in names.items()]
 
-    def _start_pushers(self, cameras: list[Camera], sources: dict[str, Path], key: str) -> dict[str, Pusher]:
+    def _start_pushers(
+        self, cameras: list[Camera], sources: dict[str, Path], key: str, begin: datetime
+    ) -> dict[str, Pusher]:
         real = sources["entrance"].parent == _PEOPLE
         playing = {
             "entrance": clips.played(sources["entrance"], step=CLIP_STEP if real else 1, pause_s=CLIP_PAUSE_S),
@@ -156,7 +160,7 @@ class Drill:
                 url=f"{self._address}/api/v1/cameras/{camera.pk}/frames",
                 key=key,
                 clip=playing[camera.name],
-                begin=timezone.now() - BEGAN_AGO,
+                begin=begin,
                 per_s=self._plan.per_s / 3,
                 frames=self._plan.share,
                 enough=self._enough,

@@ -1,5 +1,5 @@
-"""A second, undisturbed pass: the same faces, frame by frame in the order of their capture, on cameras and in a
-collection of their own. What a disturbed day gives must be what this gives."""
+"""A second, undisturbed pass: the same faces, frame by frame in the order in which they were accepted, which is that of
+each camera, on cameras and in a collection of their own. What a disturbed day gives must be what this gives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def replayed(*, cameras: Sequence[Camera], people: Mapping[str, Sequence[bytes]]
         enrol_person(collection=second, name=name, photos=list(pictures))
     twins = {camera.pk: _twin(camera, second) for camera in cameras}
     model = default_embedding_model()
-    for frame in Frame.objects.filter(camera__in=cameras, state=FrameState.DONE).order_by("captured_at", "id"):
+    for frame in Frame.objects.filter(camera__in=cameras, state=FrameState.DONE).order_by("id"):
         _play(frame, twins[frame.camera_id], model)
     return compared(cameras, twins)
 

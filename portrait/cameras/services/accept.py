@@ -1,6 +1,7 @@
 """Acceptance: the picture is in the store, then its row is committed, then the frame is accepted; never before."""
 
 import errno
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,8 @@ from portrait.cameras.incoming import IncomingFrame, ReadyFrame, make_ready
 from portrait.cameras.models import Camera, Frame
 from portrait.core.errors import ConflictError, NotFoundError, PortraitError
 from portrait.core.files import atomic_with_files, write_file
+
+logger = logging.getLogger(__name__)
 
 
 class SequenceTakenError(ConflictError):
@@ -46,7 +49,7 @@ def accept_frame(*, camera: Camera, incoming: IncomingFrame) -> Accepted:
 
     Raises:
         ImageError, CaptureTimeError, SequenceTakenError: this frame cannot be taken.
-        CameraDisabledError, StorageFullError, NotFoundError: none can.
+        CameraDisabledError, StorageFullError, StorageUnavailableError, NotFoundError: none can.
     """
     outcome = accept_frames(camera=camera, incoming=[incoming])[0]
     if not isinstance(outcome, Accepted):
@@ -58,7 +61,7 @@ def accept_frames(*, camera: Camera, incoming: Sequence[IncomingFrame]) -> list[
     """Accept frames in one transaction; one that cannot be taken becomes its error and stops no other.
 
     Raises:
-        CameraDisabledError, StorageFullError, NotFoundError: none can be taken.
+        CameraDisabledError, StorageFullError, StorageUnavailableError, NotFoundError: none can be taken.
     """
     if not camera.enabled:
         raise CameraDisabledError(f"The camera {camera.name!r} is switched off: set 'enabled' to take frames again.")
@@ -101,7 +104,8 @@ def _store(camera: Camera, ready: dict[int, ReadyFrame]) -> dict[int, Outcome]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk.StorageFullError("The disk for frames is full. Nothing was stored.") from error
-        raise
+        logger.exception("the frame store does not take frames")
+        raise disk.StorageUnavailableError("The store for frames does not answer; try again shortly.") from error
     return outcomes
 
 

@@ -150,6 +150,9 @@ def _gaps(camera: Camera, counts: dict[str, int]) -> tuple[Gap, ...]:
     rows = kept.annotate(previous=previous).filter(sequence__gt=F("previous") + 1)
     found = rows.order_by("sequence").values_list("previous", "sequence")[:LISTED]
     gaps = [Gap(before + 1, after - 1) for before, after in found]
+    lowest = kept.aggregate(lowest=Min("sequence"))["lowest"]
+    if lowest is not None and lowest > counts["first"]:
+        gaps.insert(0, Gap(counts["first"], lowest - 1))
     if counts["next"] > max(counts["last"] + 1, counts["first"]):
         gaps.append(Gap(max(counts["last"] + 1, counts["first"]), counts["next"] - 1))
     return tuple(gaps)

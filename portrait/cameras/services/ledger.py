@@ -17,7 +17,6 @@ from django.utils import timezone
 from portrait.cameras.models import Frame, FrameState
 from portrait.core.files import delete_on_commit, stored
 
-
 DONE_REMEMBERED = 10_000
 _done: dict[int, None] = {}
 _done_lock = threading.Lock()

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import groupby
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
+from django.utils import timezone
 
 from inference.codec import decode
 from inference.errors import ImageError, InferenceError
@@ -30,6 +32,8 @@ LARGE_BATCH = 32
 MAX_CRASHES = 5
 MAX_FAILURES = 5
 LONGEST_PAUSE_S = 30
+UNREADABLE_AFTER = timedelta(hours=24)
+"""So long a frame waits for its picture where the store answers with errors."""
 
 DatabaseDown = (OperationalError, InterfaceError)
 
@@ -78,6 +82,11 @@ def _analyse(claim: Claim, frames: Sequence[Frame]) -> dict[int, FaceAnalysis]:
             _wait(claim, frames, error)
             return {}
         return _one_by_one(claim, frames, error)
+    except OSError as error:  # the frame store is away; a single bad file must not wait for ever
+        if any(timezone.now() - frame.waits_since > UNREADABLE_AFTER for frame in frames):
+            return _one_by_one(claim, frames, error)
+        _wait(claim, frames, error)
+        return {}
     except Exception as error:
         return _one_by_one(claim, frames, error)
 

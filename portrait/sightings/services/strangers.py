@@ -42,9 +42,7 @@ def register(*, track_id: int) -> Identity | None:
         return None
     template = track.template
     faces = list(
-        Detection.objects.filter(pk__in=template)
-        .select_related("frame")
-        .order_by("-grade", "-quality_score", "id")
+        Detection.objects.filter(pk__in=template).select_related("frame").order_by("-grade", "-quality_score", "id")
     )
     photos = _photos(faces)
     with atomic_with_files():

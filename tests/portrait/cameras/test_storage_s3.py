@@ -101,7 +101,7 @@ def test_accept_read_audit_and_delete_in_a_bucket(endpoint: str, camera: Camera,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
-        "storage": "S3Storage",
+        "storage": "S3FrameStorage",
         "free_bytes": None,
         "same_bytes": True,
         "sound": [0, 0],

@@ -1,5 +1,7 @@
 """Which faces are one person's, frame to frame."""
 
+from random import Random
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +55,7 @@ def test_nothing_new_links_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=15), st.randoms())
-def test_groups_do_not_depend_on_the_order_of_links(pairs: list[tuple[int, int]], random: "np.random.Generator") -> None:
+def test_groups_do_not_depend_on_the_order_of_links(pairs: list[tuple[int, int]], random: Random) -> None:
     shuffled = [pair if random.random() < 0.5 else pair[::-1] for pair in pairs]
     random.shuffle(shuffled)
     assert groups(10, pairs) == groups(10, shuffled)

@@ -15,6 +15,7 @@ from portrait.cameras.incoming import IncomingFrame
 from portrait.cameras.models import Camera, Frame, FrameState
 from portrait.cameras.services import ledger
 from portrait.cameras.services.accept import accept_frame, accept_frames
+from portrait.core.storage import FsyncStorage
 from portrait.demo.photos import PhotoSet
 from portrait.gallery.models import Collection
 from portrait.sightings.models import Detection, DetectionEmbedding, Timeline
@@ -115,9 +116,7 @@ def test_a_picture_that_is_gone_fails(camera: Camera) -> None:
     assert Frame.objects.get(pk=ids[0]).error_code == "picture_missing"
 
 
-def test_a_frame_that_spoils_a_batch_fails_alone(
-    camera: Camera, face: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frame_that_spoils_a_batch_fails_alone(camera: Camera, face: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = accept(camera, plain_jpeg(), plain_jpeg(80, 60), plain_jpeg(), face)
     odd = InvalidInferenceResponseError("an odd answer")
     break_pipeline(monkeypatch, lambda images: odd if any(image.shape[0] == 60 for image in images) else None)
@@ -144,6 +143,23 @@ def test_frames_wait_for_servers_that_are_away_as_long_as_it_takes(
     assert pauses[-1] <= processing.LONGEST_PAUSE_S
     processing.process(frame_ids=ids)
     assert states(ids) == [FrameState.DONE]
+
+
+def test_frames_wait_for_a_store_that_is_away_but_not_for_ever(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = accept(camera, plain_jpeg(), plain_jpeg())
+
+    def away(self: object, name: str, mode: str = "rb") -> Any:
+        raise OSError("the bucket does not answer")
+
+    monkeypatch.setattr(FsyncStorage, "_open", away)
+    processing.process(frame_ids=ids)
+    assert states(ids) == [FrameState.WAITING] * 2
+    assert set(Frame.objects.values_list("failures", flat=True)) == {0}
+    Frame.objects.filter(pk=ids[0]).update(waits_since=timezone.now() - timedelta(hours=25))
+    for _ in range(processing.MAX_FAILURES):
+        Frame.objects.update(paused_until=None)
+        processing.process(frame_ids=ids)
+    assert states(ids) == [FrameState.FAILED, FrameState.WAITING]
 
 
 def test_a_paused_frame_is_not_taken_before_its_time(camera: Camera) -> None:

@@ -40,9 +40,7 @@ def untidy_scene(random: np.random.Generator) -> Scene:
     here = {person: bool(random.random() < 0.5) for person in range(3)}
     for _ in range(60):
         second += float(random.choice([0.2, 0.2, 0.4, 1.0, 2.5, 9.5, 10.5], p=[0.3, 0.3, 0.15, 0.1, 0.05, 0.05, 0.05]))
-        for person in here:
-            if random.random() < 0.12:
-                here[person] = not here[person]
+        here = {person: there != bool(random.random() < 0.12) for person, there in here.items()}
         visible = []
         for person, there in here.items():
             if not there or random.random() < 0.25:

@@ -1,5 +1,7 @@
 """From hits to sightings: the rule itself."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,14 +65,12 @@ def test_sightings_are_apart_in_order_and_hold_their_hits(hits: list[int], rule:
         assert len(inside) == span.hits >= rule.min_hits
         assert inside[0] == span.first
         assert inside[-1] == span.last
-        assert all(after - before <= rule.gap for before, after in zip(inside, inside[1:], strict=False))
-    assert all(after.first - before.last > rule.gap for before, after in zip(found, found[1:], strict=False))
+        assert all(after - before <= rule.gap for before, after in itertools.pairwise(inside))
+    assert all(after.first - before.last > rule.gap for before, after in itertools.pairwise(found))
 
 
 @given(times, times, rules)
-def test_what_only_extends_a_sighting_gives_what_the_rule_gives(
-    hits: list[int], more: list[int], rule: Rule
-) -> None:
+def test_what_only_extends_a_sighting_gives_what_the_rule_gives(hits: list[int], more: list[int], rule: Rule) -> None:
     """`only_extends` lets a worker leave earlier hits alone: then nothing but the end may change."""
     new = [time for time in more if time not in hits]
     before = spans(hits, rule)
