@@ -43,6 +43,7 @@ def build(sizes: Sequence[int], real: Vectors) -> dict[str, float]:
         return {}
     model, started = default_embedding_model(), time.perf_counter()
     with transaction.atomic():
+        _execute("SET CONSTRAINTS ALL IMMEDIATE")  # an index cannot be made while checks are put off
         _execute(f'DROP INDEX IF EXISTS "{index_name(model)}"')
         for size in missing:
             _fill(create_collection(name=name_of(size)), model, size, real)

@@ -23,7 +23,8 @@ GROUP = "site"
 # More are answered 503 at once. Each request may take a thread, a decoded picture in memory and a body of 128 MB on
 # disk before it is known who sends it; connections that are only open count too.
 WEB_CONNECTIONS = 64
-QUEUES = ("ingest", "frames", "scenes", "reindex", "events")
+WORKERS = {"worker": ("frames",), "worker-jobs": ("ingest", "scenes", "reindex", "events")}
+"""Which worker takes which queues: however long frames queue up, enrolments and sweeps do not wait behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,15 @@ def _programs(environment: Environment) -> list[Program]:
     limits = ("--limit-concurrency", str(WEB_CONNECTIONS), "--no-proxy-headers", "--timeout-graceful-shutdown", "10")
     return [
         Program("web", [*python, *web, "--no-access-log", *limits], stop_wait_s=20),
-        Program(
-            "worker",
-            [*celery, "worker", level, "--without-gossip", "--without-mingle", f"--queues={','.join(QUEUES)}"],
-            start_s=4,
-            stop_wait_s=60,
+        *(
+            Program(
+                name,
+                [*celery, "worker", level, f"--hostname={name}@%h", "--without-gossip", "--without-mingle"]
+                + [f"--queues={','.join(queues)}"],
+                start_s=4,
+                stop_wait_s=60,
+            )
+            for name, queues in WORKERS.items()
         ),
         Program(
             "beat", [*celery, "beat", level, "--pidfile=", f"--schedule={environment.var / 'run' / 'beat'}"], start_s=4

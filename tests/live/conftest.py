@@ -17,7 +17,7 @@ from portrait.embedded import leftovers
 from portrait.env import BASE_DIR
 
 MANAGE = [sys.executable, str(BASE_DIR / "manage.py")]
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 _EXTERNAL = ("DATABASE_URL", "REDIS_URL", "TRITON_URL")
 
 
