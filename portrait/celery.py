@@ -25,7 +25,7 @@ class _Channel(redis.Channel):
     def _connparams(self, asynchronous: bool = False) -> Any:
         if self.connection is None or self.connection.client is None:
             raise RedisConnectionError("the connection to the broker was lost")
-        return super()._connparams(asynchronous=asynchronous)
+        return super()._connparams(asynchronous=asynchronous)  # type: ignore[misc]  # the stubs lack it
 
 
 redis.Transport.Channel = _Channel
