@@ -132,7 +132,7 @@ if PORTRAIT.frames_bucket:
         },
     }
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "portrait.core.storage.FsyncStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     "frames": _frames,
 }

@@ -14,7 +14,8 @@ from portrait.core.pipelines import codec_limits
 JPEG_QUALITY = 92
 FUTURE = timedelta(minutes=5)
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_SEQUENCE = 2**63 - 2
+MAX_SEQUENCE = 2**53
+"""Of a client's own count: the ledger counts on from there, and must never come to its column's end."""
 
 
 class CaptureTimeError(PortraitError):

@@ -152,6 +152,9 @@ class Frame(models.Model):
         constraints = [models.UniqueConstraint(fields=["camera", "sequence"], name="one_frame_a_sequence")]
         indexes = [
             models.Index(fields=["camera", "captured_at"], name="frame_by_time"),
+            models.Index(fields=["camera", "-id"], name="frame_newest"),
+            models.Index(fields=["leased_until"], name="frame_leased", condition=models.Q(state="waiting")),
+            models.Index(fields=["paused_until"], name="frame_paused", condition=models.Q(state="waiting")),
             models.Index(fields=["id"], name="frame_waiting", condition=models.Q(state="waiting")),
             models.Index(fields=["camera", "id"], name="frame_waiting_camera", condition=models.Q(state="waiting")),
             models.Index(fields=["camera", "id"], name="frame_failed", condition=models.Q(state="failed")),

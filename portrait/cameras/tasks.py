@@ -17,11 +17,12 @@ def sweep() -> None:
     """Tell the broker of frames that wait for nothing any more, and again of what it lost."""
     given_before = timezone.now() - timedelta(seconds=settings.PORTRAIT.job_lease_s)
     abandoned = selectors.abandoned(given_before=given_before)
-    due = ledger.take_for_enqueueing(abandoned.filter(crashes__lt=2)[:SWEEP_BATCH])
+    found = list(abandoned.values_list("id", "crashes")[:SWEEP_BATCH])
     # One at a time once more than one worker vanished with it: a frame that kills workers would otherwise take
     # those along, each time, that are with it.
-    due += ledger.take_for_enqueueing(abandoned.filter(crashes__gte=2)[:1])
-    queue.enqueue(due, a_message=1)
+    killers = [key for key, crashes in found if crashes >= 2]
+    due = [key for key, crashes in found if crashes < 2] + killers[:1]
+    queue.enqueue(ledger.take_for_enqueueing(abandoned.filter(id__in=due)), a_message=1)
     queue.enqueue(ledger.take_for_enqueueing(selectors.ripe()[:SWEEP_BATCH]))
     queue.enqueue(_lost(given_before))
 

@@ -108,6 +108,7 @@ def _migrate(say: Say) -> None:
 
 def _programs(environment: Environment) -> list[Program]:
     python = (sys.executable, "-m")
+    alone = ("--without-gossip", "--without-mingle")
     celery = (*python, "celery", "-A", "portrait.celery")
     level = f"--loglevel={environment.log_level}"
     web = ("uvicorn", "portrait.asgi:application", "--host", environment.host, "--port", str(environment.port))
@@ -117,8 +118,7 @@ def _programs(environment: Environment) -> list[Program]:
         *(
             Program(
                 name,
-                [*celery, "worker", level, f"--hostname={name}@%h", "--without-gossip", "--without-mingle"]
-                + [f"--queues={','.join(queues)}"],
+                [*celery, "worker", level, f"--hostname={name}@%h", f"--queues={','.join(queues)}", *alone],
                 start_s=4,
                 stop_wait_s=60,
             )

@@ -183,6 +183,17 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
         for (name, _), report in zip(photos, reports, strict=True):
             self._tell(request, name, report)
 
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """As Django's, but not in one transaction: what was seen of somebody may be much."""
+        return self._delete_view(request, object_id, extra_context)  # type: ignore[attr-defined]
+
+    def delete_model(self, request: HttpRequest, obj: Identity) -> None:
+        identities.delete_identity(identity=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Identity]") -> None:
+        for identity in queryset:
+            identities.delete_identity(identity=identity)
+
     def _tell(self, request: HttpRequest, name: str, report: PhotoReport) -> None:
         if report.status == "accepted":
             messages.success(request, f"Enrolled: {name}.")
@@ -215,10 +226,23 @@ class CollectionAdmin(admin.ModelAdmin[Collection]):
         return not is_default and super().has_delete_permission(request, obj)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """The list's own delete action asks here: the default collection is protected."""
-        deleted, counts, needed, protected = super().get_deleted_objects(objs, request)
+        """The list's own delete action asks here: the default collection is protected. What is in them is not told one
+        by one: it may be millions."""
+        told = [f"{collection}, with its people, cameras and all that they saw" for collection in objs]
+        needed = set() if self.has_delete_permission(request) else {"collection"}
         kept = [str(collection) for collection in objs if collection.name == DEFAULT_COLLECTION]
-        return deleted, counts, needed, [*protected, *kept]
+        return told, {"collections": len(told)}, needed, kept
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """As Django's, but not in one transaction."""
+        return self._delete_view(request, object_id, extra_context)  # type: ignore[attr-defined]
+
+    def delete_model(self, request: HttpRequest, obj: Collection) -> None:
+        identities.delete_collection(collection=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Collection]") -> None:
+        for collection in queryset:
+            identities.delete_collection(collection=collection)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"active_model": identities.default_embedding_model().pk}

@@ -1,6 +1,6 @@
 """Sightings, the watchlist and its alerts for people."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from portrait.cameras.admin import CappedPaginator
 from portrait.gallery.models import Identity
 from portrait.sightings.models import Alert, Sighting, Watch
 from portrait.sightings.selectors import with_open
@@ -49,6 +50,7 @@ class SightingAdmin(MadeByFrames, admin.ModelAdmin[Sighting]):
     search_fields = ["identity__name", "identity__external_id"]
     list_per_page = 50
     show_full_result_count = False
+    paginator = CappedPaginator
     fields = ["large_picture", "person", "camera", "first_seen", "last_seen", "hits", "similarity", "is_open"]
     readonly_fields = ["large_picture", "person", "is_open"]
 
@@ -84,7 +86,8 @@ class WatchForm(forms.ModelForm[Watch]):
 
     class Meta:
         model = Watch
-        fields = ["name", "identity", "cameras", "min_similarity", "enabled"]
+        fields = ["name", "identity", "all_cameras", "cameras", "min_similarity", "enabled"]
+        help_texts: ClassVar = {"all_cameras": "Of the collection. Where cameras are chosen, only those count."}
 
     def clean(self) -> dict[str, Any] | None:
         asked = super().clean() or {}
@@ -93,6 +96,9 @@ class WatchForm(forms.ModelForm[Watch]):
             strange = [str(each) for each in asked.get("cameras", ()) if each.collection_id != identity.collection_id]
             if strange:
                 self.add_error("cameras", f"Of another collection than {identity}: {', '.join(strange)}.")
+        asked["all_cameras"] = bool(asked.get("all_cameras")) and not asked.get("cameras")
+        if not asked["all_cameras"] and not asked.get("cameras") and asked.get("enabled"):
+            self.add_error("cameras", "Choose some cameras, or all of them; or switch the watch off.")
         return asked
 
 
@@ -135,6 +141,7 @@ class AlertAdmin(MadeByFrames, admin.ModelAdmin[Alert]):
     list_select_related = ["watch", "camera", "identity", "sighting"]
     search_fields = ["watch__name", "identity__name"]
     show_full_result_count = False
+    paginator = CappedPaginator
     fields = ["watch", "person", "camera", "captured_at", "similarity", "created_at", "acknowledged_at"]
     readonly_fields = ["person"]
     actions = ["acknowledge"]

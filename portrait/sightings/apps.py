@@ -16,6 +16,10 @@ class SightingsConfig(AppConfig):
     name = "portrait.sightings"
 
     def ready(self) -> None:
-        from portrait.sightings import files  # noqa: F401  (connects the deletion of faces and pictures)
+        from portrait.cameras.services.audit import OtherStore, register_store
+        from portrait.sightings import files
+        from portrait.sightings.models import Sighting
 
+        storage = Sighting._meta.get_field("picture").storage
+        register_store(OtherStore("sightings", lambda: storage, files.named))
         post_migrate.connect(_after_migrate, sender=self)

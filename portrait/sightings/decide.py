@@ -88,18 +88,23 @@ class Decision(Generic[Key]):
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How much a track's best faces can say: how many they are, the grade of the poorest, and whether they are many
+    enough and near enough to each other to be one person's."""
+
+    faces: int
+    grade: Grade
+    steady: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A track's mean face. vector: float32 (dims,), as long as the faces' own vectors are on average.
-    spread: the largest distance of one of them from it. grade: of the poorest."""
+    spread: the largest distance of one of them from it."""
 
     vector: NDArray[np.float32]
-    faces: int
     spread: float
-    grade: Grade
-
-    @property
-    def steady(self) -> bool:
-        return self.faces >= STEADY_FACES and self.spread <= STEADY_DISTANCE
+    standing: Standing
 
 
 def template(vectors: Sequence[NDArray[np.float32]], grades: Sequence[Grade]) -> Template:
@@ -110,11 +115,12 @@ def template(vectors: Sequence[NDArray[np.float32]], grades: Sequence[Grade]) ->
     if length > 0:  # a mean is shorter than what it is made of, and would look nearer to everybody
         mean *= float(np.linalg.norm(rows, axis=1).mean()) / length
     spread = float(np.linalg.norm(rows - mean, axis=1).max())
-    return Template(mean.astype(np.float32), len(rows), spread, min(grades))
+    steady = len(rows) >= STEADY_FACES and spread <= STEADY_DISTANCE
+    return Template(mean.astype(np.float32), spread, Standing(len(rows), min(grades), steady))
 
 
 def decide(
-    face: Template,
+    face: Standing,
     likenesses: Sequence[Likeness[Key]],
     *,
     taken: Mapping[Key, float],
@@ -131,14 +137,15 @@ def decide(
     if fitting:
         named = any(each.named for each in fitting)
         best = max(fitting, key=lambda each: (not (each.own and named), each.similarity))
-        others = max((each.similarity for each in free if each is not best and not each.own), default=0.0)
+        others = max((each.similarity for each in likenesses if each is not best and each.named), default=0.0)
         return Decision(best.key, best.similarity) if _sure(face, best, others) else Decision()
     new = face.steady and face.grade >= Grade.TURNED and frames >= min_frames
     return Decision(stranger=new and all(each.similarity < CLEARLY_NOT for each in free))
 
 
-def _sure(face: Template, best: Likeness[Key], others: float) -> bool:
-    """Whether the faces are good enough, and many enough, to name the one they fit best."""
+def _sure(face: Standing, best: Likeness[Key], others: float) -> bool:
+    """Whether the faces are good enough, and many enough, to name the one they fit best. others: how similar the
+    next one is who is known by name; strangers come and go, and must not change who somebody is."""
     if best.own:
         return True
     if face.grade is Grade.GOOD:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from portrait.cameras.models import Camera
 from portrait.sightings.decide import Grade
 from portrait.sightings.linking import Spots
-from portrait.sightings.models import Detection, DetectionEmbedding, Track
+from portrait.sightings.models import Detection, DetectionEmbedding
 from portrait.sightings.windows import Rule
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,8 +63,9 @@ def spots(rows: Sequence[tuple[int, datetime, Sequence[float], bool, NDArray[np.
 
 
 def faces_between(camera: Camera, model_id: int, since: datetime, until: datetime, dims: int) -> Neighbours:
-    """The faces of a camera in a stretch of time, with their vectors."""
-    found = Detection.objects.filter(camera=camera, captured_at__range=(since, until), embeddings__model_id=model_id)
+    """The faces of a camera in a stretch of time, with their vectors; without those that somebody took back."""
+    seen = Detection.objects.filter(camera=camera, captured_at__range=(since, until), dismissed=False)
+    found = seen.filter(embeddings__model_id=model_id)
     columns = ("frame_id", "captured_at", "box", "acceptable", "embeddings__vector", "id", "track_id")
     rows = list(found.order_by("id").values_list(*columns))
     return Neighbours([row[5] for row in rows], [row[6] for row in rows], spots([row[:5] for row in rows], dims))
@@ -83,27 +84,16 @@ def best_faces(track_ids: Collection[int], count: int) -> dict[int, list[tuple[i
     return found
 
 
-def beside(track_id: int) -> "QuerySet[Track]":
-    """The tracks that share frames with one: other people, then."""
-    frames = Detection.objects.filter(track_id=track_id).values("frame_id")
-    others = Detection.objects.filter(frame_id__in=frames).exclude(track_id=track_id).values("track_id")
-    return Track.objects.filter(pk__in=others)
-
-
-def taken_beside(track_id: int) -> dict[UUID, float]:
-    """Who is to be seen beside a track, in the same frames, and how similar."""
-    rows = beside(track_id).filter(identity__isnull=False).values_list("identity_id", "similarity")
-    taken: dict[UUID, float] = {}
-    for identity_id, similarity in rows:
-        if identity_id is not None:
-            taken[identity_id] = max(similarity or 0.0, taken.get(identity_id, 0.0))
-    return taken
-
-
 def vectors_of(detection_ids: Iterable[int], model_id: int) -> dict[int, NDArray[np.float32]]:
     """The vectors of these detections."""
     rows = DetectionEmbedding.objects.filter(detection_id__in=list(detection_ids), model_id=model_id)
     return {key: np.asarray(vector, dtype=np.float32) for key, vector in rows.values_list("detection_id", "vector")}
+
+
+def hits_between(camera: Camera, identity_id: UUID, since: int, until: int) -> list[int]:
+    """Capture times, one a frame and ascending, of the hits of a stretch of time."""
+    seen = Detection.objects.filter(camera=camera, identity_id=identity_id)
+    return _times(seen.filter(captured_at__range=(moment(since), moment(until))).order_by("captured_at"))
 
 
 def hits(camera: Camera, identity_id: UUID, since: int, until: int, gap: int) -> list[int]:

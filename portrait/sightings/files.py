@@ -1,6 +1,9 @@
 """What follows its row: whatever deletes a person, a camera or a sighting, pictures and faces go as well."""
 
+import posixpath
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Model, QuerySet
 from django.db.models.signals import post_delete, pre_delete
@@ -9,10 +12,17 @@ from django.dispatch import receiver
 from portrait.cameras.models import Camera
 from portrait.core.files import delete_on_commit, stored
 from portrait.gallery.models import Collection, Identity
+from portrait.gallery.selectors import as_uuid
+from portrait.gallery.signals import identity_going
 from portrait.sightings.models import Sighting
-from portrait.sightings.services.erasure import erase_identity, lock_timelines
+from portrait.sightings.services.erasure import erase_identity, erase_most, lock_timelines
 
 CHUNK = 1000
+
+
+@receiver(identity_going)
+def erase_most_of_what_was_seen(sender: type[Identity], identity_id: UUID, **kwargs: Any) -> None:
+    erase_most(identity_id=identity_id)
 
 
 @receiver(pre_delete, sender=Identity)
@@ -39,3 +49,9 @@ def delete_pictures_of_camera(sender: type[Camera], instance: Camera, **kwargs: 
 @receiver(post_delete, sender=Sighting)
 def delete_picture(sender: type[Sighting], instance: Sighting, **kwargs: Any) -> None:
     delete_on_commit(stored(instance.picture))
+
+
+def named(paths: Sequence[str]) -> set[str]:
+    """Which of these files are pictures of sightings."""
+    ids = [key for path in paths if (key := as_uuid(posixpath.basename(path)[:36])) is not None]  # see `sighting_path`
+    return set(Sighting.objects.filter(pk__in=ids).values_list("picture", flat=True)) & set(paths)

@@ -37,13 +37,19 @@ class Track(models.Model):
         help_text="The unknown person who was first met in this track.",
     )
     similarity = models.FloatField(null=True)
-    # Ids of the detections whose mean vector was compared with the gallery: the best few, at most.
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    frames = models.PositiveIntegerField(default=0, help_text="Frames in which it has a face.")
+    # Ids of the best few detections, best first; `judging` compares them with the gallery, once as long as they stay.
     template = ArrayField(models.BigIntegerField(), default=list, blank=True)
+    evidence = models.JSONField(default=dict, blank=True, help_text="What came out of that.")
+    candidates = ArrayField(models.UUIDField(), default=list, blank=True, help_text="Identities in the evidence.")
     stranger_due = models.BooleanField(default=False, help_text="A steady stranger who is yet to be registered.")
 
     class Meta:
         indexes = [
             models.Index(fields=["id"], name="track_stranger_due", condition=models.Q(stranger_due=True)),
+            models.Index(fields=["camera", "last_seen"], name="track_by_time"),
         ]
 
     def __str__(self) -> str:
@@ -58,7 +64,7 @@ class Detection(models.Model):
     camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="+", db_index=False)
     track = models.ForeignKey(Track, null=True, on_delete=models.SET_NULL, related_name="detections")
     identity = models.ForeignKey(Identity, null=True, blank=True, on_delete=models.SET_NULL, related_name="detections")
-    similarity = models.FloatField(null=True, help_text="Of the track to the identity.")
+    similarity = models.FloatField(null=True, help_text="Of the track to the identity, when it got it.")
     captured_at = models.DateTimeField()
     box = ArrayField(models.FloatField(), size=4, help_text="x, y, width, height in pixels")
     landmarks = models.JSONField(null=True)
@@ -67,6 +73,9 @@ class Detection(models.Model):
     quality_score = models.FloatField()
     acceptable = models.BooleanField(help_text="Good enough for a portrait.")
     grade = models.PositiveSmallIntegerField(default=0, help_text="How far it may decide who it is: `decide.Grade`.")
+    dismissed = models.BooleanField(
+        default=False, help_text="Its sighting was taken back by hand: it never becomes part of a track again."
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -89,8 +98,8 @@ class DetectionEmbedding(models.Model):
     id = models.BigAutoField(primary_key=True)
     detection = models.ForeignKey(Detection, on_delete=models.CASCADE, related_name="embeddings")
     model = models.ForeignKey(EmbeddingModel, on_delete=models.PROTECT, related_name="+", db_index=False)
-    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="+", db_index=False)
-    camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="+", db_index=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="+")
+    camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="+")  # indexed: it may be deleted
     captured_at = models.DateTimeField()
     exemplar = models.BooleanField(default=False)
     vector = VectorField()  # no fixed size: models differ
@@ -157,11 +166,12 @@ class Stranger(models.Model):
 
 
 class Watch(BaseModel):
-    """Somebody to look for. No cameras: all of the collection."""
+    """Somebody to look for, on all cameras of the collection or on some."""
 
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="watches")
     name = models.CharField(max_length=100)
     identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="watches")
+    all_cameras = models.BooleanField(default=True, help_text="Of the collection; else those that are named.")
     cameras = models.ManyToManyField(Camera, blank=True, related_name="+")
     min_similarity = models.FloatField(default=0.5, validators=[MinValueValidator(0.5), MaxValueValidator(1)])
     enabled = models.BooleanField(default=True)
@@ -184,6 +194,7 @@ class Alert(models.Model):
     sighting = models.ForeignKey(Sighting, null=True, blank=True, on_delete=models.SET_NULL, related_name="alerts")
     detection = models.ForeignKey(Detection, null=True, on_delete=models.SET_NULL, related_name="+")
     captured_at = models.DateTimeField(help_text="Capture time of the hit.")
+    last_hit_at = models.DateTimeField(help_text="Capture time of the last hit that was taken for the same stay.")
     similarity = models.FloatField()
     created_at = models.DateTimeField(default=timezone.now)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
@@ -195,7 +206,14 @@ class Alert(models.Model):
                 fields=["watch", "sighting"], name="one_alert_a_sighting", condition=models.Q(sighting__isnull=False)
             )
         ]
-        indexes = [models.Index(fields=["-created_at", "-id"], name="alert_newest")]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="alert_newest"),
+            models.Index(
+                fields=["camera", "identity", "captured_at"],
+                name="alert_without_sighting",
+                condition=models.Q(sighting__isnull=True),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.watch} at {self.captured_at:%Y-%m-%d %H:%M:%S}"

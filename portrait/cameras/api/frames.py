@@ -84,6 +84,9 @@ class FrameFieldsSerializer(serializers.Serializer[dict[str, Any]]):
         allow_null=True,
         min_value=0,
         max_value=MAX_SEQUENCE,
+        error_messages={
+            "max_value": f"A sequence is at most {MAX_SEQUENCE} (2**53): count frames, or leave it out.",
+        },
         help_text="The camera's own count: the same frame sent again with it is accepted once. Left out: counted here.",
     )
     metadata = MetadataField(required=False, help_text="A JSON object of at most 64 KB, kept with the frame")

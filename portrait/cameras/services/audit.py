@@ -8,7 +8,7 @@ Memory stays bounded: rows and files are compared an hour's folder at a time.
 """
 
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby, islice
@@ -116,6 +116,37 @@ def leftovers(*, delete: bool = False) -> tuple[tuple[str, ...], int]:
             for path, names in _walk(storage, folder):
                 _note_orphans(storage, (f"{path}/{name}" for name in names), found, delete=delete)
     return tuple(found.orphans), found.orphan_count
+
+
+@dataclass(frozen=True, slots=True)
+class OtherStore:
+    """Files beside the frames that follow rows of an app above this one. named: which of some files rows name."""
+
+    root: str
+    storage: Callable[[], Storage]
+    named: Callable[[Sequence[str]], set[str]]
+
+
+_other_stores: dict[str, OtherStore] = {}
+
+
+def register_store(store: OtherStore) -> None:
+    """To be called when an app starts; safe to repeat."""
+    _other_stores[store.root] = store
+
+
+def orphans_elsewhere(*, delete: bool = False) -> dict[str, tuple[tuple[str, ...], int]]:
+    """Files that no row names, by the folder of each other store: the first hundred, and how many; only those older
+    than an hour."""
+    told = {}
+    for root, store in _other_stores.items():
+        storage, found = store.storage(), _Found()
+        for folder, names in _walk(storage, root):
+            for chunk in _chunks(f"{folder}/{name}" for name in sorted(names)):
+                named = store.named(chunk)
+                _note_orphans(storage, (path for path in chunk if path not in named), found, delete=delete)
+        told[root] = tuple(found.orphans), found.orphan_count
+    return told
 
 
 def _counts(camera: Camera) -> dict[str, int]:

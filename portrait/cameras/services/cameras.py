@@ -43,6 +43,20 @@ def check_settings(**values: Any) -> None:
             f"gap_s ({gap_s:g}) is at least window_s ({window_s:g}): a sighting may not end within its window.",
             field="gap_s",
         )
+    _check_rule(values.get("fps"), window_s, values.get("min_hits"))
+
+
+def _check_rule(fps: float | None, window_s: float | None, min_hits: int | None) -> None:
+    """A sighting must be possible."""
+    if fps is None or window_s is None or min_hits is None:
+        return
+    most = math.floor(fps * window_s + 1 + 1e-9)
+    if most < min_hits:
+        raise CameraSettingsError(
+            f"min_hits ({min_hits}) can never be reached: {fps:g} frames a second are at most {most} within window_s "
+            f"({window_s:g}). Lower min_hits, or raise fps or window_s.",
+            field="min_hits",
+        )
 
 
 def new_source(camera: Camera | None, source: str) -> str:
@@ -120,8 +134,14 @@ def delete_camera(*, camera: Camera) -> None:
     _try_hard(lambda: _delete_row(camera))
 
 
+def delete_cameras_of(*, collection_id: UUID, **kwargs: Any) -> None:
+    """Before a collection goes: its cameras, some frames a transaction."""
+    for camera in Camera.objects.filter(collection_id=collection_id):
+        delete_camera(camera=camera)
+
+
 def _settings_of(camera: Camera) -> dict[str, Any]:
-    names = ("fps", "window_s", "gap_s", "keep_frames_h", "keep_unnamed_h", "keep_named_h")
+    names = ("fps", "min_hits", "window_s", "gap_s", "keep_frames_h", "keep_unnamed_h", "keep_named_h")
     return {name: getattr(camera, name) for name in names}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, IntegerField, Q, QuerySet, When
+from django.db.models import Case, F, IntegerField, Q, QuerySet, TextField, Value, When
+from django.db.models.functions import Concat
 from django.utils import timezone
 
 from portrait.cameras.models import Frame, FrameState
@@ -155,11 +156,15 @@ def retry(*, frames: "QuerySet[Frame]") -> list[int]:
 
 
 def expire(*, frames: Sequence[Frame], code: str, message: str) -> None:
-    """Remove the pictures of ended frames, for this reason; the rows say so. Files go when that is committed."""
+    """Remove the pictures of ended frames, for this reason; the rows say so, and why a failed one had failed. Files go
+    when that is committed."""
     ended = [frame for frame in frames if frame.state != FrameState.WAITING]
     files = stored(*(frame.picture for frame in ended))
+    first = Value(f"{message.rstrip('.')}; it had failed before: ")
+    before = Concat(first, "error_code", Value(": "), "error_message", output_field=TextField())
+    told = Case(When(state=FrameState.FAILED, then=before), default=Value(message), output_field=TextField())
     Frame.objects.filter(id__in=[frame.pk for frame in ended]).exclude(state=FrameState.WAITING).update(
-        state=FrameState.EXPIRED, picture="", error_code=code, error_message=message, metadata={}
+        state=FrameState.EXPIRED, picture="", error_code=code, error_message=told, metadata={}
     )
     delete_on_commit(files)
 

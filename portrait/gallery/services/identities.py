@@ -12,6 +12,7 @@ from portrait.core.files import atomic_with_files
 from portrait.core.pipelines import embedder_spec
 from portrait.gallery.indexes import create_hnsw_index
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
+from portrait.gallery.signals import collection_going, identity_going
 
 DELETE_TRIES = 5
 
@@ -135,7 +136,11 @@ def _delete(row: Identity | Portrait | Collection) -> None:
 
 
 def delete_identity(*, identity: Identity) -> None:
-    """Remove a person: rows, vectors and, once that is committed, the files (`gallery.files`)."""
+    """Remove a person: rows, vectors and, once that is committed, the files (`gallery.files`).
+
+    Cut off in the middle, the person is still there, and less was seen of them: delete them again.
+    """
+    identity_going.send(Identity, identity_id=identity.pk)
     _delete(identity)
 
 
@@ -145,11 +150,12 @@ def delete_portrait(*, portrait: Portrait) -> None:
 
 
 def delete_collection(*, collection: Collection) -> None:
-    """Remove a tenant with everything in it.
+    """Remove a tenant with everything in it. Cut off in the middle, it is still there with less: delete it again.
 
     Raises:
         ConflictError: it is the default collection.
     """
     if collection.name == DEFAULT_COLLECTION:
         raise ConflictError("The default collection cannot be deleted; delete its identities instead.")
+    collection_going.send(Collection, collection_id=collection.pk)
     _delete(collection)

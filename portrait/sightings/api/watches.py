@@ -33,12 +33,15 @@ WATCH_ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
 class WatchSerializer(serializers.Serializer[Watch]):
-    """Somebody to look for. No cameras: all of the collection."""
+    """Somebody to look for, on all cameras of the collection or on some."""
 
     id = serializers.UUIDField()
     collection = serializers.CharField(source="collection.name")
     name = serializers.CharField()
     identity = IdentityRefSerializer()
+    all_cameras = serializers.BooleanField(
+        help_text="Made without cameras. A watch whose last camera was deleted looks nowhere"
+    )
     cameras = CameraRefSerializer(many=True)
     min_similarity = serializers.FloatField()
     enabled = serializers.BooleanField()
@@ -57,7 +60,9 @@ class WatchChangeSerializer(serializers.Serializer[Any]):
     """What can be changed of a watch."""
 
     name = serializers.CharField(max_length=100, required=False)
-    cameras = serializers.ListField(child=serializers.UUIDField(), required=False, max_length=MAX_CHOSEN)
+    cameras = serializers.ListField(
+        child=serializers.UUIDField(), required=False, max_length=MAX_CHOSEN, help_text="None: all of the collection"
+    )
     min_similarity = serializers.FloatField(min_value=DECISION, max_value=1, required=False)
     enabled = serializers.BooleanField(required=False)
 
@@ -78,7 +83,9 @@ class WatchRequestSerializer(serializers.Serializer[dict[str, Any]]):
         help_text="Which face, where the picture holds several: `largest`, or a box `x,y,width,height`",
     )
     force = serializers.BooleanField(default=False, help_text="Enrol a face of poor quality too")
-    cameras = serializers.ListField(child=serializers.UUIDField(), required=False, max_length=MAX_CHOSEN)
+    cameras = serializers.ListField(
+        child=serializers.UUIDField(), required=False, max_length=MAX_CHOSEN, help_text="None: all of the collection"
+    )
     min_similarity = serializers.FloatField(min_value=DECISION, max_value=1, default=DECISION)
     # A form without it would otherwise say false.
     enabled = serializers.BooleanField(

@@ -1,17 +1,20 @@
 """What goes with whom: a person's faces, sightings and the frames that show them; a sighting that is taken back."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet
 
 from portrait.cameras.models import Frame, FrameState
 from portrait.cameras.services import ledger
 from portrait.core.files import atomic_with_files
+from portrait.sightings.decide import TEMPLATE_FACES, Grade
 from portrait.sightings.models import Detection, DetectionEmbedding, Sighting, Timeline, Track
-from portrait.sightings.services.pictures import save_cut_outs
+from portrait.sightings.services import judging
+from portrait.sightings.services.pictures import CutOut, prepare_cut_outs, save_cut_outs
 
 CHUNK = 200
+"""Frames or sightings in one step; faces are ten times as many."""
 ERASED = "Somebody whom this picture showed was erased."
 
 
@@ -21,59 +24,140 @@ def lock_timelines(camera_ids: Iterable[UUID]) -> None:
     list(rows.select_for_update(of=("self",)))
 
 
+def erase_most(*, identity_id: UUID) -> None:
+    """Remove nearly all that was seen of a person, by small transactions: a camera's workers wait for moments only.
+
+    Before the transaction that deletes the identity, where `erase_identity` finds what came in meanwhile. Cut off in
+    the middle, the person is still there: erase them again, and it goes on with what is left.
+    """
+    newest = _faces_of(identity_id).aggregate(newest=Max("pk"))["newest"] or 0
+    faces = _faces_of(identity_id).filter(pk__lte=newest)  # workers may add some all the time
+    _repeat(lambda: _erase_pictures(identity_id, faces))
+    _repeat(lambda: _erase_faces(faces))
+    _repeat(lambda: _erase_sightings(Sighting.objects.filter(identity_id=identity_id)))
+
+
 def erase_identity(*, identity_id: UUID) -> None:
     """Remove whatever was seen of a person: faces, vectors, sightings, tracks, and the pictures of frames with them.
 
     In the transaction that deletes the identity, before its row goes. The frames' rows stay, as expired; what other
     people's sightings need of the pictures is saved first.
     """
-    faces = Detection.objects.filter(Q(identity_id=identity_id) | Q(track__identity_id=identity_id))
-    sightings = Sighting.objects.filter(identity_id=identity_id)
+    faces, sightings = _faces_of(identity_id), Sighting.objects.filter(identity_id=identity_id)
     with atomic_with_files():
-        lock_timelines(
-            {*faces.order_by().values_list("camera_id", flat=True).distinct()}
-            | {*sightings.order_by().values_list("camera_id", flat=True).distinct()}
-        )
-        sightings.delete()  # their pictures follow
-        while frames := _with_picture(faces):
-            remove_pictures(frames, code="erased", message=ERASED)
-        while ids := list(faces.order_by("pk").values_list("pk", flat=True)[: 5 * CHUNK]):
-            delete_faces(ids)
+        lock_timelines(_cameras(faces) | _cameras(sightings))
+        _repeat(lambda: _erase_pictures(identity_id, faces))
+        _repeat(lambda: _erase_faces(faces))
+        _repeat(lambda: _erase_sightings(sightings))
         Track.objects.filter(identity_id=identity_id).delete()
 
 
-def _with_picture(faces: "QuerySet[Detection]") -> list[Frame]:
-    """A person's frames that still have a picture, locked: none is given back to the workers meanwhile."""
-    frames = Frame.objects.filter(pk__in=faces.order_by().values("frame_id")).exclude(picture="")
-    ended = frames.exclude(state=FrameState.WAITING).order_by("pk")
-    return list(ended.select_for_update(of=("self",))[:CHUNK])
+def _repeat(step: Callable[[], int]) -> None:
+    while step():
+        pass
 
 
-def remove_pictures(frames: Sequence[Frame], *, code: str, message: str) -> int:
+def _faces_of(identity_id: UUID) -> "QuerySet[Detection]":
+    return Detection.objects.filter(Q(identity_id=identity_id) | Q(track__identity_id=identity_id))
+
+
+def _cameras(rows: "QuerySet[Detection] | QuerySet[Sighting]") -> set[UUID]:
+    return set(rows.order_by().values_list("camera_id", flat=True).distinct())
+
+
+def _erase_pictures(identity_id: UUID, faces: "QuerySet[Detection]") -> int:
+    """Of some frames of a person that still have one; answers how many."""
+    shown = Frame.objects.filter(pk__in=faces.order_by().values("frame_id")).exclude(picture="")
+    ended = shown.exclude(state=FrameState.WAITING).order_by("pk")
+    some = list(ended[:CHUNK])
+    prepared = prepare_cut_outs([frame.pk for frame in some], without=identity_id)
+    with atomic_with_files():
+        lock_timelines({frame.camera_id for frame in some})
+        # Locked, so that none of them is given back to the workers meanwhile.
+        frames = list(ended.filter(pk__in=[frame.pk for frame in some]).select_for_update(of=("self",)))
+        remove_pictures(frames, prepared, code="erased", message=ERASED, without=identity_id)
+    return len(some)
+
+
+def _erase_faces(faces: "QuerySet[Detection]") -> int:
+    some = dict(faces.order_by("pk").values_list("pk", "camera_id")[: 10 * CHUNK])
+    with atomic_with_files():
+        lock_timelines(some.values())
+        delete_faces(faces.filter(pk__in=some).values_list("pk", flat=True))
+    return len(some)
+
+
+def _erase_sightings(sightings: "QuerySet[Sighting]") -> int:
+    """Their pictures follow."""
+    some = dict(sightings.order_by("pk").values_list("pk", "camera_id")[:CHUNK])
+    with atomic_with_files():
+        lock_timelines(some.values())
+        Sighting.objects.filter(pk__in=some).delete()
+    return len(some)
+
+
+def remove_pictures(
+    frames: Sequence[Frame],
+    prepared: Mapping[UUID, CutOut],
+    *,
+    code: str,
+    message: str,
+    without: UUID | None = None,
+) -> int:
     """Remove ended frames' pictures, once the sightings have their cut-outs of them; answers how many those were.
 
-    Inside `atomic_with_files`, under the lock of the frames' cameras, with the frames' rows locked.
+    Inside `atomic_with_files`, under the lock of the frames' cameras, with the frames' rows locked. prepared: see
+    `prepare_cut_outs`, without: an identity whose sightings need none.
     """
-    needed = Sighting.objects.filter(best__frame__in=[frame.pk for frame in frames]).select_related("best__frame")
-    saved = save_cut_outs(list(needed))
+    saved = save_cut_outs([frame.pk for frame in frames], prepared, without=without)
     ledger.expire(frames=frames, code=code, message=message)
     return saved
 
 
-def delete_faces(detection_ids: Collection[int]) -> None:
-    """Remove faces with their vectors, and tracks that have none left. Under the lock of their cameras."""
-    faces = Detection.objects.filter(pk__in=detection_ids)
-    tracks = list(faces.order_by().exclude(track=None).values_list("track_id", flat=True).distinct())
-    DetectionEmbedding.objects.filter(detection_id__in=detection_ids).delete()
+def delete_faces(detection_ids: Iterable[int]) -> None:
+    """Remove faces with their vectors, and tracks that have none left; the others forget them. Under the lock of their
+    cameras."""
+    ids = list(detection_ids)
+    faces = Detection.objects.filter(pk__in=ids)
+    tracks = _tracks_of(faces)
+    DetectionEmbedding.objects.filter(detection_id__in=ids).delete()
     faces.delete()
-    Track.objects.filter(pk__in=tracks, detections=None).delete()
+    _after_loss(tracks)
+
+
+def _tracks_of(faces: "QuerySet[Detection]") -> list[int]:
+    return list(faces.order_by().exclude(track=None).values_list("track_id", flat=True).distinct())
+
+
+def _after_loss(track_ids: Collection[int]) -> None:
+    """Tracks that lost faces: without any they go; the others are as long and as good as what is left of them. Who a
+    track is stays decided until its next face comes."""
+    Track.objects.filter(pk__in=track_ids, detections=None).delete()
+    for track in Track.objects.filter(pk__in=track_ids).select_related("camera__collection__active_model"):
+        left = Detection.objects.filter(track=track)
+        ends = left.aggregate(first=Min("captured_at"), last=Max("captured_at"), frames=Count("frame", distinct=True))
+        track.first_seen, track.last_seen, track.frames = ends["first"], ends["last"], ends["frames"]
+        if left.filter(pk__in=track.template).count() < len(track.template):
+            _renew_template(track, left)
+        track.save()
+
+
+def _renew_template(track: Track, faces: "QuerySet[Detection]") -> None:
+    """The best of the faces that are left, and the exemplars with it."""
+    best = faces.filter(grade__gt=Grade.POOR).order_by("-grade", "-quality_score", "captured_at", "id")
+    ids = list(best.values_list("pk", flat=True)[:TEMPLATE_FACES])
+    model = track.camera.collection.active_model
+    judging.set_template(judging.Work(track.camera, model), track, ids)
+    vectors = DetectionEmbedding.objects.filter(detection__track=track)
+    vectors.filter(exemplar=True).exclude(detection_id__in=ids).update(exemplar=False)
+    vectors.filter(exemplar=False, detection_id__in=ids).update(exemplar=True)
 
 
 def delete_sighting(*, sighting: Sighting) -> None:
     """Take a sighting back: its row and picture go, and the faces in it are nobody's any more.
 
-    The faces stay, without a name and without their track, so that frames that come late do not bring the sighting
-    back. Whoever wants the faces gone too erases the person, or waits for the camera's rule.
+    The faces stay, dismissed: without a name and without a track for good, so that frames that come late do not bring
+    the sighting back. Whoever wants the faces gone too erases the person, or waits for the camera's rule.
     """
     with atomic_with_files():
         lock_timelines([sighting.camera_id])
@@ -85,7 +169,7 @@ def delete_sighting(*, sighting: Sighting) -> None:
             identity_id=row.identity_id,
             captured_at__range=(row.first_seen, row.last_seen),
         )
-        tracks = list(faces.order_by().exclude(track=None).values_list("track_id", flat=True).distinct())
-        faces.update(identity=None, similarity=None, track=None)
-        Track.objects.filter(pk__in=tracks, detections=None).delete()
+        tracks = _tracks_of(faces)
+        faces.update(identity=None, similarity=None, track=None, dismissed=True)
+        _after_loss(tracks)
         row.delete()

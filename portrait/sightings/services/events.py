@@ -9,7 +9,7 @@ from portrait.cameras.models import Camera
 from portrait.sightings import evidence
 from portrait.sightings.evidence import microseconds, moment
 from portrait.sightings.models import Alert, Detection, Sighting
-from portrait.sightings.services.tracks import Touch, Touches
+from portrait.sightings.services.judging import Touch, Touches
 from portrait.sightings.windows import Rule, Span, only_extends, spans
 
 
@@ -17,7 +17,8 @@ def update(*, camera: Camera, touches: Touches) -> None:
     """Bring the sightings of everybody up to date whose hits changed. Under the camera's lock."""
     rule = evidence.rule_of(camera)
     for identity_id, touch in sorted(touches.items()):
-        if not _extend(camera, rule, identity_id, touch):
+        changed = bool(touch.added) or touch.since is not None
+        if changed and not _extend(camera, rule, identity_id, touch):
             _rebuild(camera, rule, identity_id, touch)
 
 
@@ -45,7 +46,12 @@ def _rebuild(camera: Camera, rule: Rule, identity_id: UUID, touch: Touch) -> Non
     """From the hits themselves: the sightings around what changed."""
     times = [*touch.added, *(time for time in (touch.since, touch.until) if time is not None)]
     since, until = min(times), max(times)
-    for row in _touching(camera, identity_id, since - rule.gap, until + rule.gap):
+    near = list(_touching(camera, identity_id, since - rule.gap, until + rule.gap))
+    if not near and not spans(
+        evidence.hits_between(camera, identity_id, since - rule.window, until + rule.window), rule
+    ):
+        return  # no window that holds what changed is full: stray hits, of which there may be very many around
+    for row in near:
         since, until = min(since, microseconds(row.first_seen)), max(until, microseconds(row.last_seen))
     hits = evidence.hits(camera, identity_id, since, until, rule.gap)
     bounds = [since, until, *hits]
@@ -92,13 +98,13 @@ def _keep_best(sighting: Sighting, *, since: int, until: int) -> None:
     """Take the best face of this stretch if it is better than the one the sighting has; of equals the earlier."""
     faces = Detection.objects.filter(camera_id=sighting.camera_id, identity_id=sighting.identity_id)
     inside = faces.filter(captured_at__range=(moment(since), moment(until)))
-    best = inside.order_by("-grade", "-quality_score", "captured_at", "id").first()
+    best = inside.select_related("track").order_by("-grade", "-quality_score", "captured_at", "id").first()
     if best is None:
         return
     quality = best.grade + best.quality_score / 2
     if quality > sighting.best_quality or (quality == sighting.best_quality and _earlier(best, sighting.best)):
         sighting.best, sighting.best_quality = best, quality
-    sighting.similarity = max(sighting.similarity or 0.0, best.similarity or 0.0)
+        sighting.similarity = best.track.similarity if best.track else best.similarity
 
 
 def _earlier(one: Detection, other: Detection | None) -> bool:
@@ -108,8 +114,10 @@ def _earlier(one: Detection, other: Detection | None) -> bool:
 def _reattach(camera: Camera, identity_id: UUID, wanted: Sequence[Span]) -> None:
     """Alerts of sightings that were joined or cut belong to those that hold their hit."""
     rows = Sighting.objects.filter(camera=camera, identity_id=identity_id)
-    for alert in Alert.objects.filter(camera=camera, identity_id=identity_id, sighting=None):
-        home = rows.filter(first_seen__lte=alert.captured_at, last_seen__gte=alert.captured_at).first()
-        if home is not None and not home.alerts.filter(watch_id=alert.watch_id).exists():
-            alert.sighting = home
-            alert.save(update_fields=["sighting"])
+    loose = Alert.objects.filter(camera=camera, identity_id=identity_id, sighting=None)
+    for span in wanted:
+        for alert in loose.filter(captured_at__range=(moment(span.first), moment(span.last))):
+            home = rows.filter(first_seen__lte=alert.captured_at, last_seen__gte=alert.captured_at).first()
+            if home is not None and not home.alerts.filter(watch_id=alert.watch_id).exists():
+                alert.sighting = home
+                alert.save(update_fields=["sighting"])

@@ -1,11 +1,14 @@
 """Pictures of what was seen: a sighting's best face, cut out of its frame, and frames with names drawn in."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
+from uuid import UUID
 
 import cv2
 import numpy as np
+from django.db.models import QuerySet
 
 from inference.codec import decode, encode_jpeg
 from inference.errors import ImageError
@@ -83,7 +86,7 @@ def sighting_picture(sighting: Sighting) -> bytes:
     best = Detection.objects.select_related("frame").filter(pk=sighting.best_id).first() if sighting.best_id else None
     if best is not None and best.frame.picture:
         try:
-            data, others = frame_bytes(best.frame), _others(best)
+            data, others = frame_bytes(best.frame), others_in_frame(best)
         except PictureExpiredError:  # at this very moment: then the cut-out was saved before
             sighting.refresh_from_db(fields=["picture"])
         else:
@@ -101,6 +104,16 @@ def sighting_picture(sighting: Sighting) -> bytes:
 def cut_out(image: Image, box: Box, others: Sequence[Box]) -> bytes:
     """JPEG of a face with its surroundings, at most `SIDE_PX` a side. Other people's faces are made coarse: the picture
     must not outlive their erasure."""
+    shown = without_others(image, box, others)
+    left, top, right, bottom = surroundings(image, box, MARGIN)
+    cut = shown[top:bottom, left:right]
+    scale = min(1.0, SIDE_PX / max(cut.shape[:2]))
+    size = (max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale)))
+    return encode_jpeg(np.asarray(cv2.resize(cut, size, interpolation=cv2.INTER_AREA), dtype=np.uint8))
+
+
+def without_others(image: Image, box: Box, others: Sequence[Box]) -> Image:
+    """A copy in which other people's faces are coarse; where they overlap this face, it stays as it is."""
     shown = image.copy()
     height, width = image.shape[:2]
     face = _inside(box, width, height)
@@ -112,11 +125,7 @@ def cut_out(image: Image, box: Box, others: Sequence[Box]) -> bytes:
                 small, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST
             )
     shown[face[1] : face[3], face[0] : face[2]] = image[face[1] : face[3], face[0] : face[2]]
-    left, top, right, bottom = surroundings(image, box, MARGIN)
-    cut = shown[top:bottom, left:right]
-    scale = min(1.0, SIDE_PX / max(cut.shape[:2]))
-    size = (max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale)))
-    return encode_jpeg(np.asarray(cv2.resize(cut, size, interpolation=cv2.INTER_AREA), dtype=np.uint8))
+    return shown
 
 
 def _inside(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
@@ -128,30 +137,65 @@ def _inside(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     )
 
 
-def _others(face: Detection) -> list[Box]:
+def others_in_frame(face: Detection) -> list[Box]:
+    """The boxes of all other faces of its frame."""
     return [Box(*other.box) for other in Detection.objects.filter(frame_id=face.frame_id).exclude(pk=face.pk)]
 
 
-def save_cut_outs(sightings: Sequence[Sighting]) -> int:
-    """Give sightings their own picture, before their best frame loses its; answers how many got one.
+@dataclass(frozen=True, slots=True)
+class CutOut:
+    """A sighting's picture, made while nobody waits for it. It fits as long as `best_id` is the sighting's best."""
 
-    To be called inside `atomic_with_files` under the camera's lock. A frame whose picture is missing or broken can
-    give none; a store that does not answer is an error, so that nothing is removed meanwhile.
+    best_id: int
+    jpeg: bytes = field(repr=False)
+
+
+def prepare_cut_outs(frame_ids: Collection[int], *, without: UUID | None = None) -> dict[UUID, CutOut]:
+    """The pictures that sightings need before these frames lose theirs, by sighting: to be called without a lock.
+
+    without: an identity whose sightings need none. A frame whose picture is missing or broken can give none; a store
+    that does not answer is an error, so that nothing is removed meanwhile.
+    """
+    found = ((row, _cut_out_of(row)) for row in _that_need(frame_ids, without))
+    return {row.pk: made for row, made in found if made is not None}
+
+
+def save_cut_outs(frame_ids: Collection[int], prepared: Mapping[UUID, CutOut], *, without: UUID | None = None) -> int:
+    """Give sightings their own picture, before these frames lose theirs; answers how many got one.
+
+    To be called inside `atomic_with_files` under the camera's lock. Where a sighting has another best face than when
+    its picture was prepared, it is made here and now.
     """
     saved = 0
-    for sighting in sightings:
-        best = sighting.best
-        if best is None or not best.frame.picture:
+    for row in _that_need(frame_ids, without):
+        made = prepared.get(row.pk)
+        if made is None or made.best_id != row.best_id:
+            made = _cut_out_of(row)
+        if made is None:
             continue
-        try:
-            with best.frame.picture.open("rb") as file:
-                image = decode(file.read(), limits=codec_limits())
-        except (FileNotFoundError, ImageError) as error:
-            logger.warning("the best picture of sighting %s cannot be kept: %s", sighting.pk, error)
-            continue
-        old = stored(sighting.picture)
-        write_file(sighting.picture, "best.jpg", cut_out(image, Box(*best.box), _others(best)))
-        Sighting.objects.filter(pk=sighting.pk).update(picture=sighting.picture.name)
+        old = stored(row.picture)
+        write_file(row.picture, "best.jpg", made.jpeg)
+        Sighting.objects.filter(pk=row.pk).update(picture=row.picture.name)
         delete_on_commit(old)
         saved += 1
     return saved
+
+
+def _that_need(frame_ids: Collection[int], without: UUID | None) -> "QuerySet[Sighting]":
+    rows = Sighting.objects.filter(best__frame__in=frame_ids).exclude(best__frame__picture="")
+    if without is not None:
+        rows = rows.exclude(identity_id=without)
+    return rows.select_related("best__frame").order_by("pk")
+
+
+def _cut_out_of(sighting: Sighting) -> CutOut | None:
+    best = sighting.best
+    if best is None:
+        return None
+    try:
+        with best.frame.picture.open("rb") as file:
+            image = decode(file.read(), limits=codec_limits())
+    except (FileNotFoundError, ImageError) as error:
+        logger.warning("the best picture of sighting %s cannot be kept: %s", sighting.pk, error)
+        return None
+    return CutOut(best.pk, cut_out(image, Box(*best.box), others_in_frame(best)))

@@ -82,11 +82,6 @@ def _analyse(claim: Claim, frames: Sequence[Frame]) -> dict[int, FaceAnalysis]:
             _wait(claim, frames, error)
             return {}
         return _one_by_one(claim, frames, error)
-    except OSError as error:  # the frame store is away; a single bad file must not wait for ever
-        if any(timezone.now() - frame.waits_since > UNREADABLE_AFTER for frame in frames):
-            return _one_by_one(claim, frames, error)
-        _wait(claim, frames, error)
-        return {}
     except Exception as error:
         return _one_by_one(claim, frames, error)
 
@@ -100,7 +95,7 @@ def _one_by_one(claim: Claim, frames: Sequence[Frame], error: Exception) -> dict
 
 
 def _looked_at(claim: Claim, frames: Sequence[Frame]) -> dict[int, FaceAnalysis]:
-    """Decode and analyse, about `CHUNK_PIXELS` at a time; pictures that cannot be read have failed."""
+    """Decode and analyse, about `CHUNK_PIXELS` at a time; a picture that cannot be read stops no other."""
     analyses: dict[int, FaceAnalysis] = {}
     chunk: list[tuple[int, Image]] = []
     for frame in frames:
@@ -129,6 +124,12 @@ def _read(claim: Claim, frame: Frame) -> Image | None:
         )
     except ImageError as error:
         ledger.fail(lease=claim.lease, frame_ids=[frame.pk], code=error.code, message=str(error))
+    except OSError as error:  # the frame store is away, or has lost this one
+        if timezone.now() - frame.waits_since < UNREADABLE_AFTER:
+            _wait(claim, [frame], error)
+        else:
+            message = f"The picture could not be read for a day: {error}"
+            ledger.fail(lease=claim.lease, frame_ids=[frame.pk], code="picture_unreadable", message=message)
     release_connection()
     return None
 
@@ -160,8 +161,9 @@ def _commit(claim: Claim, camera_id: UUID, seen: Sequence[SeenFrame]) -> None:
         if not kept:
             return
         camera = Camera.objects.select_related("collection__active_model").get(pk=camera_id)
-        timeline.record(camera=camera, model=default_embedding_model(), seen=kept)
+        work = timeline.record(camera=camera, model=default_embedding_model(), seen=kept)
         ledger.finish(lease=claim.lease, frame_ids=mine)
+    strangers.forget_unseen(identity_ids=[key for key, touch in work.touches.items() if touch.since is not None])
 
 
 def _wait(claim: Claim, frames: Sequence[Frame], error: Exception) -> None:

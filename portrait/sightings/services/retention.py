@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
+from operator import itemgetter
 
 from django.db import IntegrityError, OperationalError, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -22,6 +24,7 @@ from portrait.gallery.models import Identity
 from portrait.gallery.services.identities import delete_identity
 from portrait.sightings.models import Alert, Detection, Sighting, Stranger, Watch
 from portrait.sightings.services.erasure import delete_faces, lock_timelines, remove_pictures
+from portrait.sightings.services.pictures import prepare_cut_outs
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ KEEP_ROWS = timedelta(days=30)
 """Rows of frames without a picture and without a face are kept for so long after it, as a proof of what came in."""
 WITHOUT_CAMERA_H = 720
 """Hours that unknown people are kept whose camera was deleted."""
+_NOBODY = ~Exists(Detection.objects.filter(frame=OuterRef("pk")))
 
 
 @dataclass(slots=True)
@@ -94,7 +98,8 @@ def _expire(run: _Run, camera: Camera) -> None:
     run.repeat(lambda: _delete_alerts(run, camera, Identity.Kind.UNKNOWN, unnamed))
     if named is not None:
         run.repeat(lambda: _delete_alerts(run, camera, Identity.Kind.KNOWN, named))
-    run.repeat(lambda: _delete_rows(run, camera))
+    run.repeat(lambda: _advance(run, camera))
+    run.repeat(lambda: _delete_behind(run, camera))
 
 
 def _expire_seen(run: _Run, camera: Camera, kind: Identity.Kind, before: datetime) -> None:
@@ -107,22 +112,30 @@ def _remove_pictures(run: _Run, camera: Camera) -> int:
     before = run.before(camera.keep_frames_h)
     old = Frame.objects.filter(camera=camera, captured_at__lt=before, finished_at__lt=before)
     ended = old.filter(state__in=[FrameState.DONE, FrameState.FAILED]).order_by("captured_at")
+    ids = list(ended.values_list("pk", flat=True)[:FRAMES_A_STEP])
+    prepared = prepare_cut_outs(ids)
     with atomic_with_files():
         lock_timelines([camera.pk])
         # Locked, so that none of them is given back to the workers meanwhile.
-        frames = list(ended.select_for_update(of=("self",), skip_locked=True)[:FRAMES_A_STEP])
+        frames = list(ended.filter(pk__in=ids).select_for_update(of=("self",), skip_locked=True))
         message = f"Frames' pictures of this camera are kept for {camera.keep_frames_h} hours."
-        saved = remove_pictures(frames, code="expired", message=message)
+        saved = remove_pictures(frames, prepared, code="expired", message=message)
     run.done.pictures += len(frames)
     run.done.cut_outs += saved
     return len(frames)
 
 
 def _delete_sightings(run: _Run, camera: Camera, kind: Identity.Kind, before: datetime) -> int:
-    """Their pictures follow by `files`."""
+    """Their pictures follow by `files`. One with a face that is kept, as its frame came in late, is kept too."""
+    kept = Detection.objects.filter(
+        camera=camera,
+        identity=OuterRef("identity"),
+        captured_at__range=(OuterRef("first_seen"), OuterRef("last_seen")),
+        frame__finished_at__gte=before,
+    )
     with transaction.atomic():
         lock_timelines([camera.pk])
-        over = Sighting.objects.filter(camera=camera, identity__kind=kind, last_seen__lt=before)
+        over = Sighting.objects.filter(~Exists(kept), camera=camera, identity__kind=kind, last_seen__lt=before)
         ids = list(over.order_by("last_seen").values_list("pk", flat=True)[:ROWS_A_STEP])
         Sighting.objects.filter(pk__in=ids).delete()
     run.done.sightings += len(ids)
@@ -130,6 +143,7 @@ def _delete_sightings(run: _Run, camera: Camera, kind: Identity.Kind, before: da
 
 
 def _delete_faces(run: _Run, camera: Camera, faces: "QuerySet[Detection]", before: datetime) -> int:
+    """Of frames that ended as long ago: one that came in late is kept as long as any."""
     lasting = Sighting.objects.filter(
         camera=camera,
         identity=OuterRef("identity"),
@@ -138,7 +152,7 @@ def _delete_faces(run: _Run, camera: Camera, faces: "QuerySet[Detection]", befor
     )
     with transaction.atomic():
         lock_timelines([camera.pk])
-        old = faces.filter(~Exists(lasting), camera=camera, captured_at__lt=before)
+        old = faces.filter(~Exists(lasting), camera=camera, captured_at__lt=before, frame__finished_at__lt=before)
         ids = list(old.order_by("captured_at").values_list("pk", flat=True)[:ROWS_A_STEP])
         delete_faces(ids)
     run.done.faces += len(ids)
@@ -184,16 +198,36 @@ def _delete_alerts(run: _Run, camera: Camera, kind: Identity.Kind, before: datet
     return len(ids)
 
 
-def _delete_rows(run: _Run, camera: Camera) -> int:
-    """Rows of frames whose picture is long gone and in which nobody is."""
-    before = run.before(camera.keep_frames_h) - KEEP_ROWS
-    gone = Frame.objects.filter(camera=camera, captured_at__lt=before, finished_at__lt=before, state=FrameState.EXPIRED)
-    empty = gone.filter(~Exists(Detection.objects.filter(frame=OuterRef("pk"))), picture="")
-    rows = list(empty.order_by("captured_at").values_list("pk", "sequence")[:ROWS_A_STEP])
-    ids = [pk for pk, _ in rows]
-    with transaction.atomic():  # the audit has to know that these are not lost
-        highest = max((sequence for _, sequence in rows), default=-1)
-        Camera.objects.filter(pk=camera.pk).update(pruned_below=Greatest("pruned_below", highest + 1))
-        Frame.objects.filter(pk__in=ids, state=FrameState.EXPIRED).delete()
-    run.done.frames += len(ids)
+def _advance(run: _Run, camera: Camera) -> int:
+    """Rows of frames whose picture is long gone and in which nobody is; those with a face stay.
+
+    In the order of their sequences, up to the first that is kept for its time: so the audit knows of every sequence
+    whether its row may be gone (`pruned_below`), however their capture times lie. Answers how many were looked at.
+    """
+    due = ExpressionWrapper(_row_due(run, camera), output_field=BooleanField())
+    with transaction.atomic():
+        pruned = Camera.objects.values_list("pruned_below", flat=True).filter(pk=camera.pk).first() or 0
+        beyond = Frame.objects.filter(camera=camera, sequence__gte=pruned).annotate(due=due).order_by("sequence")
+        rows = list(takewhile(itemgetter(2), beyond.values_list("pk", "sequence", "due")[:ROWS_A_STEP]))
+        if rows:
+            Camera.objects.filter(pk=camera.pk).update(pruned_below=Greatest("pruned_below", rows[-1][1] + 1))
+        run.done.frames += _delete_empty(Frame.objects.filter(pk__in=[row[0] for row in rows]))
+    return len(rows)
+
+
+def _delete_behind(run: _Run, camera: Camera) -> int:
+    """Rows that stayed for a face, which is gone by now."""
+    behind = Frame.objects.filter(_row_due(run, camera), camera=camera)
+    pruned = Camera.objects.values_list("pruned_below", flat=True).filter(pk=camera.pk).first() or 0
+    ids = list(behind.filter(_NOBODY, sequence__lt=pruned).values_list("pk", flat=True)[:ROWS_A_STEP])
+    run.done.frames += _delete_empty(Frame.objects.filter(pk__in=ids))
     return len(ids)
+
+
+def _row_due(run: _Run, camera: Camera) -> Q:
+    before = run.before(camera.keep_frames_h) - KEEP_ROWS
+    return Q(captured_at__lt=before, finished_at__lt=before, state=FrameState.EXPIRED, picture="")
+
+
+def _delete_empty(frames: "QuerySet[Frame]") -> int:
+    return frames.filter(_NOBODY, state=FrameState.EXPIRED).delete()[1].get(Frame._meta.label, 0)

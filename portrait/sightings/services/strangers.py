@@ -15,9 +15,9 @@ from portrait.gallery.models import EmbeddingModel, Identity
 from portrait.gallery.services.identities import default_embedding_model, delete_identity
 from portrait.gallery.services.photos import PreparedPhoto, prepare_face, slow_work
 from portrait.gallery.services.strangers import register_unknown
-from portrait.sightings import evidence
 from portrait.sightings.models import Detection, DetectionEmbedding, Stranger, Track
-from portrait.sightings.services import timeline
+from portrait.sightings.services import judging, timeline
+from portrait.sightings.services.pictures import others_in_frame, without_others
 
 logger = logging.getLogger(__name__)
 
@@ -37,47 +37,38 @@ def register(*, track_id: int) -> Identity | None:
 
     Somebody who was registered out of another track meanwhile is found, not registered again.
     """
-    track = Track.objects.filter(pk=track_id, stranger_due=True).first()
-    if track is None:
+    before = Track.objects.filter(pk=track_id, stranger_due=True).first()
+    if before is None:
         return None
-    template = track.template
-    faces = list(
-        Detection.objects.filter(pk__in=template).select_related("frame").order_by("-grade", "-quality_score", "id")
-    )
-    photos = _photos(faces)
+    chosen = Detection.objects.filter(pk__in=before.template).select_related("frame")
+    photos = _photos(list(chosen.order_by("-grade", "-quality_score", "id")))
     with atomic_with_files():
-        timeline.lock(track.camera_id)
+        timeline.lock(before.camera_id)
         track = Track.objects.filter(pk=track_id, stranger_due=True).first()
-        if track is None:
-            return None
+        if track is None or track.template != before.template:
+            return None  # better faces came meanwhile: it stays due, with those
         camera = Camera.objects.select_related("collection__active_model").get(pk=track.camera_id)
-        if track.template != template:
-            return None  # better faces came meanwhile: it stays due, with those, whether another face comes or not
-        track.stranger_due = False
-        if not photos or set(track.template) != {face.pk for face in faces}:
-            track.save()  # the pictures are gone, or faces were deleted: judged again with the next face
+        model = default_embedding_model()
+        face = judging.template_of(model, track)
+        if not photos or face is None:
+            Track.objects.filter(pk=track_id).update(stranger_due=False)  # the pictures are gone
             return None
-        beside = evidence.taken_beside(track.pk)
-        found = register_unknown(collection=camera.collection, photos=photos, exclude=beside)
+        found = register_unknown(
+            collection=camera.collection, photos=photos, vector=face.vector, exclude=judging.taken(camera, track)
+        )
         if found.created:
             track.registered = found.candidate.identity
-            Stranger.objects.create(
-                identity=found.candidate.identity, camera=camera, met_at=min(face.captured_at for face in faces)
-            )
-        timeline.name_track(
-            camera=camera,
-            model=default_embedding_model(),
-            track=track,
-            identity=found.candidate.identity,
-            similarity=found.candidate.similarity,
-        )
+            Stranger.objects.create(identity=found.candidate.identity, camera=camera, met_at=track.first_seen)
+        timeline.look_again(camera=camera, model=model, track=track)
     return found.candidate.identity
 
 
 def forget_unseen(*, identity_ids: Sequence[UUID]) -> None:
-    """Remove strangers who turned out to be somebody else: nobody named them, and no face is theirs any more."""
-    for stranger in Stranger.objects.filter(identity_id__in=identity_ids, identity__kind=Identity.Kind.UNKNOWN):
-        if timeline.is_unseen(stranger.identity_id):
+    """Remove strangers who turned out to be somebody else: nobody named them, or looks for them, and no face is theirs
+    any more."""
+    unnamed = Stranger.objects.filter(identity_id__in=identity_ids, identity__kind=Identity.Kind.UNKNOWN)
+    for stranger in unnamed.filter(identity__watches=None).select_related("identity"):
+        if not Detection.objects.filter(identity_id=stranger.identity_id).exists():
             delete_identity(identity=stranger.identity)
 
 
@@ -91,8 +82,10 @@ def _photos(faces: Sequence[Detection]) -> list[PreparedPhoto]:
         try:
             with face.frame.picture.open("rb") as file:
                 data = file.read()
+            others = others_in_frame(face)
             with slow_work():
                 image = decode(data, limits=codec_limits())
+                image = without_others(image, Box(*face.box), others)
                 photos.append(
                     prepare_face(data, image, _face(face, names[embedding.model_id], embedding.vector), alone=False)
                 )

@@ -1,19 +1,18 @@
 """One camera's story: whoever adds to it holds its lock, so that two workers never open a sighting twice."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db.models.functions import Greatest
+from django.db.models import DateTimeField, Value
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from portrait.cameras.models import Camera
-from portrait.gallery.models import EmbeddingModel, Identity
-from portrait.sightings import evidence
-from portrait.sightings.decide import Decision
-from portrait.sightings.models import Detection, Timeline, Track
-from portrait.sightings.services import alerts, events, tracks
-from portrait.sightings.services.tracks import SeenFrame, Touch, Touches
+from portrait.gallery.models import EmbeddingModel
+from portrait.sightings.models import Timeline, Track
+from portrait.sightings.services import alerts, events, judging, tracks
+from portrait.sightings.services.judging import Work
+from portrait.sightings.services.tracks import SeenFrame
 
 
 def lock(camera_id: UUID) -> Timeline:
@@ -26,35 +25,29 @@ def lock(camera_id: UUID) -> Timeline:
     return found
 
 
-def record(*, camera: Camera, model: EmbeddingModel, seen: Sequence[SeenFrame]) -> None:
+def record(*, camera: Camera, model: EmbeddingModel, seen: Sequence[SeenFrame]) -> Work:
     """Add what was found in frames, in any order: detections, tracks, sightings, alerts. Inside a transaction, under
     the lock.
 
     camera: with its collection and that one's active model. model: the maker of the vectors.
     """
-    touches = tracks.extend(camera=camera, model=model, seen=seen)
-    _tell(camera, touches)
-    newest = max(each.frame.captured_at for each in seen)
-    # PostgreSQL's GREATEST passes over NULL, which `latest` is at first
-    Timeline.objects.filter(camera=camera).update(latest=Greatest("latest", newest), advanced_at=timezone.now())
+    work = Work(camera, model)
+    tracks.extend(work=work, seen=seen)
+    _tell(work)
+    at = Value(max(each.frame.captured_at for each in seen), DateTimeField())
+    timeline = Timeline.objects.filter(camera=camera)
+    timeline.update(latest=Greatest(Coalesce("latest", at), at), advanced_at=timezone.now())
+    return work
 
 
-def name_track(*, camera: Camera, model: EmbeddingModel, track: Track, identity: Identity, similarity: float) -> None:
-    """Say who a track is, against what was decided so far. Inside a transaction, under the lock."""
-    touches: Touches = defaultdict(Touch)
-    tracks.relabel(track, Decision(identity.pk, similarity), touches)
-    track.save()
-    for other in evidence.beside(track.pk).exclude(template=[]):
-        tracks.judge(camera=camera, model=model, track=other, touches=touches)
-    _tell(camera, touches)
+def look_again(*, camera: Camera, model: EmbeddingModel, track: Track) -> None:
+    """Decide anew who a track is, since the gallery changed. Inside a transaction, under the lock."""
+    work = Work(camera, model, {track.pk: track})
+    judging.look_again(work, track)
+    _tell(work)
 
 
-def _tell(camera: Camera, touches: Touches) -> None:
-    if touches:
-        events.update(camera=camera, touches=touches)
-        alerts.raise_alerts(camera=camera, touches=touches)
-
-
-def is_unseen(identity_id: UUID) -> bool:
-    """Whether no face is taken for this person any more."""
-    return not Detection.objects.filter(identity_id=identity_id).exists()
+def _tell(work: Work) -> None:
+    if work.touches:
+        events.update(camera=work.camera, touches=work.touches)
+        alerts.raise_alerts(camera=work.camera, touches=work.touches)

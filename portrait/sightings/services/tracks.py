@@ -1,38 +1,21 @@
 """New faces become part of tracks, and tracks get their identity. Everything here runs under the camera's lock."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from uuid import UUID
+from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db.models import Count, Max, Min
 
 from inference.types import Face, FaceAnalysis
-from portrait.cameras.models import Camera, Frame
+from portrait.cameras.models import Frame
 from portrait.gallery.face_json import quality_json
-from portrait.gallery.models import EmbeddingModel, Identity
-from portrait.gallery.selectors import nearest_identities
 from portrait.sightings import evidence
-from portrait.sightings.decide import (
-    CLEARLY_NOT,
-    TEMPLATE_FACES,
-    Decision,
-    Grade,
-    Likeness,
-    Template,
-    decide,
-    deciding,
-    grade,
-    template,
-)
+from portrait.sightings.decide import TEMPLATE_FACES, Decision, Grade, grade
 from portrait.sightings.evidence import Neighbours, microseconds
 from portrait.sightings.linking import LINK_S, groups, links
 from portrait.sightings.models import Detection, DetectionEmbedding, Track
-
-LIKENESSES = 5
-MOST_JUDGED = 50
-"""So many tracks at most are judged again in a row: each change may free somebody for those beside."""
+from portrait.sightings.services import judging
+from portrait.sightings.services.judging import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,56 +26,29 @@ class SeenFrame:
     analysis: FaceAnalysis
 
 
-@dataclass(slots=True)
-class Touch:
-    """What changed of one person's hits. added: new hits, microseconds; since, until: where earlier ones were given
-    to or taken from the person, None where none was."""
-
-    added: list[int] = field(default_factory=list)
-    since: int | None = None
-    until: int | None = None
-
-    def widen(self, since: datetime, until: datetime) -> None:
-        low, high = microseconds(since), microseconds(until)
-        self.since = low if self.since is None else min(self.since, low)
-        self.until = high if self.until is None else max(self.until, high)
-
-
-Touches = dict[UUID, Touch]
-
-
 @dataclass(frozen=True, slots=True)
 class _NewFace:
     row: Detection
     face: Face
 
 
-def extend(*, camera: Camera, model: EmbeddingModel, seen: Sequence[SeenFrame]) -> Touches:
-    """Store new faces, link them with those before and after, and decide who their tracks are.
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """A track with its new faces. candidates: the others that may be among its best. before: how many frames it had."""
 
-    camera: with its collection and that one's active model. Answers whose hits changed. Frames that are far apart in
-    time may come together.
-    """
-    touches: Touches = defaultdict(Touch)
+    track: Track
+    new: list[Detection]
+    candidates: set[int]
+    before: int
+
+
+def extend(*, work: Work, seen: Sequence[SeenFrame]) -> None:
+    """Store new faces, link them with those before and after, and decide who their tracks are; `work.touches` then
+    tells whose hits changed. Frames that are far apart in time may come together."""
     for together in _close(seen):
         faces = [_new_face(each.frame, face) for each in together for face in each.analysis.faces]
         if faces:
-            tracks = _link(camera, model, faces, touches)
-            _decide(camera, model, tracks, touches)
-    return touches
-
-
-def relabel(track: Track, decision: Decision[UUID], touches: Touches) -> None:
-    """Give a track its identity, and with it all its faces."""
-    others = Detection.objects.filter(track=track)
-    others = others.exclude(identity_id=decision.key) if decision.key else others.exclude(identity=None)
-    ranges = others.order_by().values_list("identity_id").annotate(since=Min("captured_at"), until=Max("captured_at"))
-    for before, since, until in list(ranges):
-        for key in (before, decision.key):
-            if key is not None:
-                touches[key].widen(since, until)
-    others.update(identity_id=decision.key, similarity=decision.similarity)
-    track.identity_id, track.similarity = decision.key, decision.similarity
+            _judge(work, _link(work, faces))
 
 
 def _close(seen: Sequence[SeenFrame]) -> Iterable[list[SeenFrame]]:
@@ -123,11 +79,11 @@ def _new_face(frame: Frame, face: Face) -> _NewFace:
     return _NewFace(row, face)
 
 
-def _link(camera: Camera, model: EmbeddingModel, faces: Sequence[_NewFace], touches: Touches) -> list[Track]:
-    """Store faces with their tracks; answers the tracks that changed."""
-    times = [each.row.captured_at for each in faces]
+def _link(work: Work, faces: Sequence[_NewFace]) -> list[_Grown]:
+    """Store faces with their tracks; answers the tracks that changed, with the faces that may be among their best."""
+    model, times = work.model, [each.row.captured_at for each in faces]
     reach = timedelta(seconds=LINK_S)
-    old = evidence.faces_between(camera, model.pk, min(times) - reach, max(times) + reach, model.dims)
+    old = evidence.faces_between(work.camera, model.pk, min(times) - reach, max(times) + reach, model.dims)
     new = evidence.spots(
         [
             (each.row.frame_id, each.row.captured_at, each.row.box, each.row.acceptable, each.face.embedding.vector)
@@ -140,14 +96,14 @@ def _link(camera: Camera, model: EmbeddingModel, faces: Sequence[_NewFace], touc
         for group in groups(len(faces) + len(old.ids), [*links(new, old.spots), *_known_links(old, len(faces))])
         if group[0] < len(faces)
     ]
-    oldest = [_oldest_track(group, old, len(faces)) for group in found]
-    known = Track.objects.in_bulk([key for key in oldest if key is not None])
-    tracks = [Track(camera=camera) if key is None else known[key] for key in oldest]
-    Track.objects.bulk_create([track for track in tracks if track.pk is None])
-    for group, track in zip(found, tracks, strict=True):
-        _adopt(group, track, old, faces, touches)
-    _store(camera, model, faces)
-    return tracks
+    grown = [_adopt(work, group, old, faces) for group in found]
+    Track.objects.bulk_create([each.track for each in grown if each.track.pk is None])
+    for each in grown:
+        for row in each.new:
+            row.track_id = each.track.pk
+    _store(work, faces)
+    work.tracks.update((each.track.pk, each.track) for each in grown)
+    return grown
 
 
 def _known_links(old: Neighbours, offset: int) -> list[tuple[int, int]]:
@@ -160,41 +116,60 @@ def _known_links(old: Neighbours, offset: int) -> list[tuple[int, int]]:
     ]
 
 
-def _oldest_track(group: Sequence[int], old: Neighbours, offset: int) -> int | None:
-    """The track that a group becomes part of: the oldest of those in it; None: it is a new one."""
-    ids = {key for index in group if index >= offset and (key := old.tracks[index - offset]) is not None}
-    return min(ids, default=None)
-
-
-def _adopt(group: Sequence[int], track: Track, old: Neighbours, faces: Sequence[_NewFace], touches: Touches) -> None:
-    """Make one track of a group's."""
+def _adopt(work: Work, group: Sequence[int], old: Neighbours, faces: Sequence[_NewFace]) -> _Grown:
+    """Make one track of a group: the oldest of those in it, or a new one."""
     known = [index - len(faces) for index in group if index >= len(faces)]
-    merged = {key for index in known if (key := old.tracks[index]) is not None and key != track.pk}
-    if merged:
-        Detection.objects.filter(track_id__in=merged).update(track=track)
-        Track.objects.filter(pk__in=merged).delete()
+    new = [faces[index].row for index in group if index < len(faces)]
+    ids = {key for index in known if (key := old.tracks[index]) is not None}
     loose = [old.ids[index] for index in known if old.tracks[index] is None]
-    if loose:
-        Detection.objects.filter(pk__in=loose).update(track=track)
-    if merged or loose:
-        relabel(track, Decision(track.identity_id, track.similarity), touches)
-    for index in group:
-        if index < len(faces):
-            row = faces[index].row
-            row.track, row.identity_id, row.similarity = track, track.identity_id, track.similarity
-            if track.identity_id is not None:
-                touches[track.identity_id].added.append(microseconds(row.captured_at))
+    tracks = work.fetch(ids)
+    times = [row.captured_at for row in new]
+    track = tracks[0] if tracks else Track(camera=work.camera, first_seen=min(times), last_seen=max(times))
+    before = track.frames
+    track.first_seen, track.last_seen = min(track.first_seen, *times), max(track.last_seen, *times)
+    track.frames += len({row.frame_id for row in new})
+    for row in new:
+        row.identity_id, row.similarity = track.identity_id, track.similarity
+        if track.identity_id is not None:
+            work.touches[track.identity_id].added.append(microseconds(row.captured_at))
+    candidates = {key for each in tracks for key in each.template} | set(loose)
+    if tracks[1:] or loose:
+        _merge(work, track, tracks[1:], loose, new)
+    return _Grown(track, new, candidates, before)
 
 
-def _store(camera: Camera, model: EmbeddingModel, faces: Sequence[_NewFace]) -> None:
+def _merge(work: Work, track: Track, others: Sequence[Track], loose: Sequence[int], new: Sequence[Detection]) -> None:
+    """Give a track the faces of others, and faces that lost theirs. The track has been saved before."""
+    gone = [other.pk for other in others]
+    moved = Detection.objects.filter(track_id__in=gone) | Detection.objects.filter(pk__in=loose)
+    if track.pk is None:
+        track.save()
+    moved.update(track=track)
+    Track.objects.filter(pk__in=gone).delete()
+    for key in gone:
+        work.tracks.pop(key, None)
+    ends = Detection.objects.filter(track=track).aggregate(
+        first=Min("captured_at"), last=Max("captured_at"), frames=Count("frame", distinct=True)
+    )
+    stored, added = ends["frames"], {row.frame_id for row in new}
+    track.frames = stored + len(added)
+    track.first_seen = min(track.first_seen, ends["first"])
+    track.last_seen = max(track.last_seen, ends["last"])
+    track.registered_id = track.registered_id or next(
+        (each.registered_id for each in others if each.registered_id), None
+    )
+    judging.relabel(work, track, Decision(track.identity_id, track.similarity))
+
+
+def _store(work: Work, faces: Sequence[_NewFace]) -> None:
     Detection.objects.bulk_create([each.row for each in faces])
     DetectionEmbedding.objects.bulk_create(
         [
             DetectionEmbedding(
                 detection=each.row,
-                model=model,
-                collection_id=camera.collection_id,
-                camera=camera,
+                model=work.model,
+                collection_id=work.camera.collection_id,
+                camera=work.camera,
                 captured_at=each.row.captured_at,
                 vector=each.face.embedding.vector,
             )
@@ -203,76 +178,31 @@ def _store(camera: Camera, model: EmbeddingModel, faces: Sequence[_NewFace]) -> 
     )
 
 
-def _decide(camera: Camera, model: EmbeddingModel, tracks: Sequence[Track], touches: Touches) -> None:
-    """Look again at those tracks whose best faces changed, or that have become long enough."""
-    best = evidence.best_faces([track.pk for track in tracks], TEMPLATE_FACES)
-    frames = _frames_of(tracks)
-    for track in tracks:
-        faces = best.get(track.pk, [])[: deciding([each for _, each in best.get(track.pk, [])])]
-        ids = [detection_id for detection_id, _ in faces]
-        long_enough = track.identity_id is None and not track.stranger_due and frames[track.pk] >= camera.min_hits
+def _judge(work: Work, grown: Sequence[_Grown]) -> None:
+    """Look again at those tracks whose best faces changed, or that have just become long enough to be somebody new."""
+    known = Detection.objects.in_bulk({key for each in grown for key in each.candidates})
+    again: list[Track] = []
+    removed: set[int] = set()
+    chosen: set[int] = set()
+    for each in grown:
+        track = each.track
+        ids = best([*(known[key] for key in each.candidates if key in known), *each.new])
         if ids != track.template:
-            _mark_exemplars(model, track, ids)
-            track.template = ids
-        elif not (ids and long_enough):
-            continue
-        judge(camera=camera, model=model, track=track, touches=touches)
-
-
-def judge(*, camera: Camera, model: EmbeddingModel, track: Track, touches: Touches) -> None:
-    """Decide who a track is, by its template; and who is beside it, where that changes what is left for them."""
-    waiting, seen = [track], 0
-    while waiting and seen < MOST_JUDGED:
-        each = waiting.pop(0)
-        seen += 1
-        before = each.identity_id
-        _judge_one(camera, model, each, touches)
-        if each.identity_id != before:
-            concerned = evidence.beside(each.pk).exclude(template=[])
-            waiting += [other for other in concerned if other.pk not in {track.pk for track in waiting}]
-
-
-def _judge_one(camera: Camera, model: EmbeddingModel, track: Track, touches: Touches) -> None:
-    decision: Decision[UUID] = Decision()
-    if track.template:
-        vectors = evidence.vectors_of(track.template, model.pk)
-        grades = dict(Detection.objects.filter(pk__in=track.template).values_list("pk", "grade"))
-        face = template([vectors[key] for key in track.template], [Grade(grades[key]) for key in track.template])
-        decision = decide(
-            face,
-            _likenesses(camera, track, face),
-            taken=evidence.taken_beside(track.pk),
-            frames=_frames_of([track])[track.pk],
-            min_frames=camera.min_hits,
-        )
-    track.stranger_due = decision.stranger
-    if decision.key != track.identity_id:
-        relabel(track, decision, touches)
-    track.similarity = decision.similarity
-    track.save()
-
-
-def _frames_of(tracks: Sequence[Track]) -> dict[int, int]:
-    """How many frames each track has."""
-    faces = Detection.objects.filter(track_id__in={track.pk for track in tracks}).order_by()
-    return dict(faces.values_list("track_id").annotate(frames=Count("frame", distinct=True)))
-
-
-def _likenesses(camera: Camera, track: Track, face: Template) -> list[Likeness[UUID]]:
-    found = nearest_identities(camera.collection, face.vector, top_k=LIKENESSES, min_similarity=CLEARLY_NOT)
-    return [
-        Likeness(
-            key=each.identity.pk,
-            similarity=each.similarity,
-            named=each.identity.kind == Identity.Kind.KNOWN,
-            own=each.identity.pk == track.registered_id,
-        )
-        for each in found
-    ]
-
-
-def _mark_exemplars(model: EmbeddingModel, track: Track, chosen: Sequence[int]) -> None:
-    """What search looks at are a track's best faces."""
-    rows = DetectionEmbedding.objects.filter(model=model)
-    rows.filter(detection__track=track, exemplar=True).exclude(detection_id__in=chosen).update(exemplar=False)
+            removed |= each.candidates - set(ids)
+            chosen |= set(ids)
+            judging.set_template(work, track, ids)
+            again.append(track)
+        elif each.before < work.camera.min_hits <= track.frames:
+            again.append(track)
+        track.save()  # before any is judged: judging looks at what is stored of those beside
+    rows = DetectionEmbedding.objects.filter(model=work.model)
+    rows.filter(detection_id__in=removed, exemplar=True).update(exemplar=False)
     rows.filter(detection_id__in=chosen, exemplar=False).update(exemplar=True)
+    judging.judge(work, again)
+
+
+def best(faces: Iterable[Detection]) -> list[int]:
+    """Ids of the best faces that may say who it is, best first: the same whatever order they came in."""
+    usable = [face for face in faces if face.grade > Grade.POOR]
+    usable.sort(key=lambda face: (-face.grade, -face.quality_score, face.captured_at, face.pk))
+    return [face.pk for face in usable[:TEMPLATE_FACES]]

@@ -91,7 +91,9 @@ def _enrol(
 def _create(identity: Identity, cameras: Sequence[Camera], values: dict[str, Any]) -> Watch:
     try:
         with atomic_with_files():
-            watch = Watch.objects.create(identity=identity, collection_id=identity.collection_id, **values)
+            watch = Watch.objects.create(
+                identity=identity, collection_id=identity.collection_id, all_cameras=not cameras, **values
+            )
             watch.cameras.set(cameras)
     except IntegrityError:
         raise NotFoundError(GONE) from None
@@ -99,11 +101,13 @@ def _create(identity: Identity, cameras: Sequence[Camera], values: dict[str, Any
 
 
 def update_watch(*, watch: Watch, cameras: Sequence[Camera] | None = None, **values: Any) -> None:
-    """Change a watch's own fields; cameras None leaves them as they are.
+    """Change a watch's own fields; cameras None leaves them as they are, none of them means all of the collection.
 
     Raises:
         NotFoundError: it, or a camera, was deleted meanwhile.
     """
+    if cameras is not None:
+        values["all_cameras"] = not cameras
     try:
         with atomic_with_files():
             if not Watch.objects.filter(pk=watch.pk).update(**values, updated_at=timezone.now()):

@@ -174,7 +174,12 @@ def foreign(other_collection: Collection) -> dict[str, str]:
     )
     watch = Watch.objects.create(collection=other_collection, name="foreign", identity=identity)
     alert = Alert.objects.create(
-        watch=watch, camera=camera, identity=identity, captured_at=frame.captured_at, similarity=1
+        watch=watch,
+        camera=camera,
+        identity=identity,
+        captured_at=frame.captured_at,
+        last_hit_at=frame.captured_at,
+        similarity=1,
     )
     made = {"identity": identity, "portrait": portrait, "job": job, "camera": camera, "frame": frame}
     made |= {"sighting": sighting, "watch": watch, "alert": alert}

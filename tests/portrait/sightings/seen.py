@@ -68,7 +68,10 @@ def see(frame: Frame, picture: str, who: Sequence[Identity | None], *, tracks: b
     rows = []
     for face, identity in zip(faces(picture), who, strict=True):
         similarity = 0.9 if identity else None
-        track = Track.objects.create(camera=frame.camera, identity=identity, similarity=similarity) if tracks else None
+        track = None
+        if tracks:
+            when = {"first_seen": frame.captured_at, "last_seen": frame.captured_at, "frames": 1}
+            track = Track.objects.create(camera=frame.camera, identity=identity, similarity=similarity, **when)
         row = Detection.objects.create(
             frame=frame,
             camera=frame.camera,

@@ -75,7 +75,8 @@ def test_only_the_watched_on_the_watched_cameras(
 ) -> None:
     yard = make_camera(collection, "yard")
     bob = enrol(collection, 1, "Bob")
-    Watch.objects.create(collection=collection, name="Bob in the yard", identity=bob).cameras.add(yard)
+    in_yard = Watch.objects.create(collection=collection, name="Bob in the yard", identity=bob, all_cameras=False)
+    in_yard.cameras.add(yard)
     Watch.objects.create(collection=collection, name="off", identity=ada, enabled=False)
     Watch.objects.create(collection=collection, name="very sure", identity=ada, min_similarity=1.0)
     record(camera, seen_frames(camera, walk(4, [0, 1])))

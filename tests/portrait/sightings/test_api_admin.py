@@ -30,7 +30,13 @@ def nobody(collection: Collection) -> Identity:
 def alert_of(row: Sighting) -> Alert:
     watch = Watch.objects.create(collection=row.collection, name="w", identity=row.identity)
     return Alert.objects.create(
-        watch=watch, camera=row.camera, identity=row.identity, sighting=row, captured_at=NOON, similarity=0.9
+        watch=watch,
+        camera=row.camera,
+        identity=row.identity,
+        sighting=row,
+        captured_at=NOON,
+        last_hit_at=NOON,
+        similarity=0.9,
     )
 
 

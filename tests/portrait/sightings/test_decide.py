@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from inference.types import Quality, QualityReason
-from portrait.sightings.decide import Decision, Grade, Likeness, Template, decide, deciding, grade, template
+from portrait.sightings.decide import Decision, Grade, Likeness, Standing, decide, deciding, grade, template
 
 ADA = Likeness("ada", 0.8, named=True)
 NOBODY: list[Likeness[str]] = []
 
 
-def face(faces: int = 5, spread: float = 0.3, of: Grade = Grade.GOOD) -> Template:
-    return Template(np.zeros(2, np.float32), faces, spread, of)
+def face(faces: int = 5, steady: bool = True, of: Grade = Grade.GOOD) -> Standing:
+    return Standing(faces, of, steady)
 
 
 def ask(
-    which: Template, *likenesses: Likeness[str], taken: dict[str, float] | None = None, frames: int = 9
+    which: Standing, *likenesses: Likeness[str], taken: dict[str, float] | None = None, frames: int = 9
 ) -> Decision[str]:
     return decide(which, likenesses, taken=taken or {}, frames=frames, min_frames=4)
 
@@ -34,10 +34,10 @@ def test_nobody_near_is_a_stranger_if_the_track_is_steady() -> None:
 
 @pytest.mark.parametrize(
     "which",
-    [face(faces=2), face(spread=0.5), face(of=Grade.FAINT)],
-    ids=["too few faces", "faces that differ", "small or blurred faces"],
+    [face(steady=False), face(of=Grade.FAINT)],
+    ids=["few faces, or faces that differ", "small or blurred faces"],
 )
-def test_a_track_that_is_not_steady_makes_no_stranger(which: Template) -> None:
+def test_a_track_that_is_not_steady_makes_no_stranger(which: Standing) -> None:
     assert ask(which) == Decision()
 
 
@@ -58,7 +58,8 @@ def test_poor_faces_name_only_who_is_clearly_ahead() -> None:
     faint = face(of=Grade.FAINT)
     assert ask(faint, Likeness("ada", 0.55, named=True)) == Decision("ada", 0.55)
     assert ask(faint, Likeness("ada", 0.55, named=True), Likeness("bob", 0.4, named=True)) == Decision()
-    assert ask(face(faces=2, of=Grade.FAINT), ADA) == Decision()
+    assert ask(faint, Likeness("ada", 0.55, named=True), Likeness("stranger", 0.4, named=False)).key == "ada"
+    assert ask(face(steady=False, of=Grade.FAINT), ADA) == Decision()
 
 
 def test_a_known_person_goes_before_the_unknown_one_the_track_itself_made() -> None:
@@ -81,7 +82,9 @@ def test_the_mean_of_faces_is_the_same_in_any_order_and_as_long_as_they_are() ->
     assert np.array_equal(one.vector, other.vector)
     assert np.linalg.norm(one.vector) == pytest.approx(1.0)
     assert one.spread == pytest.approx(max(np.linalg.norm(row - one.vector) for row in rows), abs=1e-6)
-    assert template(rows[:1], [Grade.FAINT]).grade is Grade.FAINT
+    assert one.standing == Standing(3, Grade.GOOD, steady=False)
+    assert template(rows[:1], [Grade.FAINT]).standing == Standing(1, Grade.FAINT, steady=False)
+    assert template(rows[:1] * 3, [Grade.GOOD] * 3).standing.steady
 
 
 def test_good_faces_decide_alone_once_there_are_two() -> None:

@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models.sql import DeleteQuery
 from rest_framework.test import APIClient
 
 from inference.codec import decode
 from portrait.cameras.incoming import IncomingFrame
 from portrait.cameras.models import Camera, Frame, FrameState
 from portrait.cameras.services.accept import accept_frame
+from portrait.core.files import atomic_with_files
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services.identities import delete_identity
+from portrait.sightings import files
 from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sighting, Stranger, Timeline, Track, Watch
-from portrait.sightings.services import erasure, processing
+from portrait.sightings.services import erasure, pictures, processing
 from tests.api_clients import b64
 from tests.live.conftest import wait_for
 from tests.portrait.sightings import seen
-from tests.portrait.sightings.seen import BOTH, STRANGER, ago
+from tests.portrait.sightings.seen import BOTH, NOON, STRANGER, ago
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,7 +56,13 @@ class Scene:
         seen.see(self.others, STRANGER, [None])
         watch = Watch.objects.create(collection=camera.collection, name="w", identity=hopper)
         Alert.objects.create(
-            watch=watch, camera=camera, identity=hopper, sighting=self.hopper, captured_at=ago(hours=1), similarity=0.9
+            watch=watch,
+            camera=camera,
+            identity=hopper,
+            sighting=self.hopper,
+            captured_at=ago(hours=1),
+            last_hit_at=ago(hours=1),
+            similarity=0.9,
         )
         Stranger.objects.create(identity=hopper, camera=camera, met_at=ago(hours=1))
 
@@ -161,42 +168,132 @@ def test_many_frames_in_small_steps(camera: Camera, hopper: Identity, monkeypatc
     assert not Detection.objects.exists()
 
 
-def test_an_erasure_that_fails_leaves_everything(
+def test_an_erasure_cut_off_in_the_middle_goes_on_when_it_is_asked_for_again(
+    scene: Scene, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "CHUNK", 1)
+    cut_after = 1
+
+    def fail(frames: Any, prepared: Any, **values: Any) -> int:
+        nonlocal cut_after
+        cut_after -= 1
+        if cut_after < 0:
+            raise RuntimeError("injected")
+        return remove(frames, prepared, **values)
+
+    remove = erasure.remove_pictures
+    monkeypatch.setattr(erasure, "remove_pictures", fail)
+    with pytest.raises(RuntimeError, match="injected"):
+        delete_identity(identity=hopper)
+    assert Identity.objects.filter(pk=hopper.pk).exists()
+    assert Frame.objects.filter(state=FrameState.EXPIRED).count() == 1
+    assert set(Frame.objects.exclude(picture="").values_list("picture", flat=True)) <= seen.frame_files()
+    monkeypatch.setattr(erasure, "remove_pictures", remove)
+    delete_identity(identity=hopper)
+    assert_gone(hopper, faces=2)
+    assert Sighting.objects.get() == scene.collins
+
+
+def test_a_step_that_fails_leaves_what_it_would_have_removed(
     scene: Scene, hopper: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, sightings = seen.frame_files(), seen.sighting_files()
 
-    def fail(*args: Any) -> None:
+    def fail(**values: Any) -> None:
+        assert seen.sighting_files() > sightings, "the cut-out was written by now"
         raise RuntimeError("injected")
 
-    monkeypatch.setattr(erasure, "delete_faces", fail)
+    monkeypatch.setattr(erasure.ledger, "expire", fail)
     with pytest.raises(RuntimeError, match="injected"):
         delete_identity(identity=hopper)
     assert (seen.frame_files(), seen.sighting_files()) == (frames, sightings)
-    assert Identity.objects.filter(pk=hopper.pk).exists()
     assert Sighting.objects.count() == 2
     assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.DONE}
 
 
-def test_a_fault_after_the_cut_outs_leaves_none_of_them(
+def test_what_came_in_during_the_erasure_goes_with_the_identity(
+    camera: Camera, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the steps a worker stores one more face; the last transaction finds it."""
+    seen.seen_once(camera, "hopper", hopper, ago(hours=1))
+    steps = files.erase_most
+
+    def and_one_more(*, identity_id: Any) -> None:
+        steps(identity_id=identity_id)
+        assert not Detection.objects.exists()
+        seen.seen_once(camera, "hopper", hopper, ago(minutes=1))
+
+    monkeypatch.setattr(files, "erase_most", and_one_more)
+    delete_identity(identity=hopper)
+    assert not Detection.objects.exists()
+    assert not Sighting.objects.exists()
+    assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.EXPIRED}
+
+
+def test_cut_outs_are_made_before_the_camera_is_locked(
     scene: Scene, hopper: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sightings = seen.sighting_files()
+    def unlocked(*args: Any) -> bytes:
+        assert not connection.in_atomic_block
+        return cut_out(*args)
 
-    delete_batch = DeleteQuery.delete_batch
+    cut_out = pictures.cut_out
+    monkeypatch.setattr(pictures, "cut_out", unlocked)
+    delete_identity(identity=hopper)
+    assert Sighting.objects.get().picture
 
-    def fail_at_last(query: DeleteQuery, *args: Any) -> int:
-        if query.get_meta().model is Identity:
-            assert seen.sighting_files() > sightings, "the cut-out was written by now"
-            raise RuntimeError("injected")
-        return delete_batch(query, *args)
 
-    monkeypatch.setattr(DeleteQuery, "delete_batch", fail_at_last)
-    with pytest.raises(RuntimeError, match="injected"):
-        delete_identity(identity=hopper)
-    monkeypatch.undo()
-    assert seen.sighting_files() == sightings
-    assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.DONE}
+def test_a_cut_out_that_fits_no_longer_is_made_again_under_the_lock(camera: Camera, hopper: Identity) -> None:
+    """Its sighting has got a better face since it was prepared."""
+    row = seen.seen_once(camera, "small", hopper, ago(minutes=2))
+    (better,) = seen.see(seen.make_frame(camera, "hopper", ago(minutes=1)), "hopper", [hopper])
+    frames = [row.best.frame_id, better.frame_id]
+    prepared = pictures.prepare_cut_outs(frames)
+    Sighting.objects.filter(pk=row.pk).update(best=better)
+    with atomic_with_files():
+        assert pictures.save_cut_outs(frames, prepared) == 1
+    row.refresh_from_db()
+    with row.picture.open("rb") as file:
+        saved = file.read()
+    assert saved != prepared[row.pk].jpeg
+    assert saved == pictures.sighting_picture(row)
+
+
+def test_a_track_that_lost_its_best_faces_has_the_best_of_the_rest(camera: Camera, hopper: Identity) -> None:
+    track = Track.objects.create(camera=camera, identity=hopper, similarity=0.9, first_seen=NOON, last_seen=NOON)
+    rows = []
+    for index in range(8):
+        frame = seen.make_frame(camera, "small", NOON + timedelta(seconds=index))
+        (face,) = seen.see(frame, "small", [hopper], tracks=False)
+        Detection.objects.filter(pk=face.pk).update(track=track, grade=3, quality_score=0.9 - index / 100)
+        rows.append(face.pk)
+    DetectionEmbedding.objects.exclude(detection_id__in=rows[:5]).update(exemplar=False)
+    Track.objects.filter(pk=track.pk).update(template=rows[:5], frames=8)
+    erasure.delete_faces(rows[:2])
+    track.refresh_from_db()
+    assert track.template == rows[2:7]
+    assert (track.frames, track.first_seen) == (6, NOON + timedelta(seconds=2))
+    exemplars = DetectionEmbedding.objects.filter(exemplar=True).order_by("detection")
+    assert list(exemplars.values_list("detection", flat=True)) == rows[2:7]
+    assert track.identity == hopper
+
+
+def test_a_sighting_taken_back_does_not_come_back_with_a_late_frame(camera: Camera, hopper: Identity) -> None:
+    data, begin = seen.pictures()["hopper"], ago(minutes=5)
+
+    def process(*seconds: int) -> None:
+        for second in seconds:
+            incoming = IncomingFrame(data, captured_at=begin + timedelta(seconds=second))
+            accept_frame(camera=camera, incoming=incoming)
+        while ids := list(Frame.objects.filter(state=FrameState.WAITING).values_list("pk", flat=True)):
+            processing.process(frame_ids=ids)
+
+    process(*range(0, 24, 2))
+    erasure.delete_sighting(sighting=Sighting.objects.get())
+    process(5)
+    assert not Sighting.objects.exists()
+    assert Detection.objects.filter(dismissed=True, track=None, identity=None).count() == 12
+    assert Detection.objects.get(dismissed=False).track is not None
 
 
 @pytest.mark.parametrize("taken_for_the_person", [False, True])

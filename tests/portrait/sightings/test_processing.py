@@ -146,20 +146,24 @@ def test_frames_wait_for_servers_that_are_away_as_long_as_it_takes(
 
 
 def test_frames_wait_for_a_store_that_is_away_but_not_for_ever(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = accept(camera, plain_jpeg(), plain_jpeg())
+    ids = accept(camera, plain_jpeg(), plain_jpeg(), plain_jpeg())
+    fine = Frame.objects.get(pk=ids[2]).picture.name
+    real = FsyncStorage._open
 
-    def away(self: object, name: str, mode: str = "rb") -> Any:
+    def away(self: FsyncStorage, name: str, mode: str = "rb") -> Any:
+        if name == fine:
+            return real(self, name, mode)
         raise OSError("the bucket does not answer")
 
     monkeypatch.setattr(FsyncStorage, "_open", away)
     processing.process(frame_ids=ids)
-    assert states(ids) == [FrameState.WAITING] * 2
+    assert states(ids) == [FrameState.WAITING, FrameState.WAITING, FrameState.DONE]
     assert set(Frame.objects.values_list("failures", flat=True)) == {0}
     Frame.objects.filter(pk=ids[0]).update(waits_since=timezone.now() - timedelta(hours=25))
-    for _ in range(processing.MAX_FAILURES):
-        Frame.objects.update(paused_until=None)
-        processing.process(frame_ids=ids)
-    assert states(ids) == [FrameState.FAILED, FrameState.WAITING]
+    Frame.objects.update(paused_until=None)
+    processing.process(frame_ids=ids)
+    assert states(ids)[:2] == [FrameState.FAILED, FrameState.WAITING]
+    assert Frame.objects.get(pk=ids[0]).error_code == "picture_unreadable"
 
 
 def test_a_paused_frame_is_not_taken_before_its_time(camera: Camera) -> None:

@@ -17,7 +17,7 @@ from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sigh
 from portrait.sightings.services import retention
 from portrait.sightings.services.retention import expire_due
 from tests.portrait.sightings import seen
-from tests.portrait.sightings.seen import STRANGER, ago
+from tests.portrait.sightings.seen import NOON, STRANGER, ago
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -247,7 +247,7 @@ def test_alerts_without_a_sighting_go_too(camera: Camera, hopper: Identity, nobo
         watch = Watch.objects.create(collection=camera.collection, name="w", identity=who)
         for hours in (10, 30):
             made[who, hours] = Alert.objects.create(
-                watch=watch, camera=camera, identity=who, captured_at=ago(hours=hours), similarity=0.9
+                watch=watch, camera=camera, identity=who, captured_at=ago(hours=hours), last_hit_at=NOON, similarity=0.9
             )
     assert expire_due().alerts == 1
     assert not Alert.objects.filter(pk=made[nobody, 30].pk).exists()

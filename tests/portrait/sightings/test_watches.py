@@ -120,7 +120,7 @@ def watched(collection: Collection) -> Alert:
 def alert_at(camera: Camera, identity: Identity, **values: Any) -> Alert:
     watch = Watch.objects.create(collection=camera.collection, name=f"for {identity}", identity=identity)
     row = seen.seen_once(camera, "hopper", identity)
-    given = {"captured_at": NOON, "similarity": 0.91234, "sighting": row, "detection": row.best}
+    given = {"captured_at": NOON, "last_hit_at": NOON, "similarity": 0.91234, "sighting": row, "detection": row.best}
     return Alert.objects.create(watch=watch, camera=camera, identity=identity, **given | values)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from portrait.cameras.models import Camera, Frame, FrameState
 from portrait.cameras.selectors import cameras_named
-from portrait.cameras.services.audit import LISTED, CameraAudit, audit_camera, leftovers
+from portrait.cameras.services.audit import LISTED, CameraAudit, audit_camera, leftovers, orphans_elsewhere
 from portrait.cameras.services.reopen import reopen
 from portrait.core.errors import PortraitError
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
             action="store_true",
             help="sequences without a frame are no loss: a camera counts for itself",
         )
-        audit.add_argument("--delete-orphans", action="store_true", help="remove files that no frame names")
+        audit.add_argument("--delete-orphans", action="store_true", help="remove files that nothing names")
         listing = actions.add_parser("list", help="the newest frames of a state, with the reason of a failure")
         listing.add_argument("--state", choices=FrameState.values, default=FrameState.FAILED)
         listing.add_argument("--limit", type=int, default=50)
@@ -55,19 +55,27 @@ class Command(BaseCommand):
         delete = options["delete_orphans"]
         audits = [audit_camera(camera=camera, delete_orphans=delete) for camera in cameras]
         strays, stray_count = ((), 0) if options["camera"] else leftovers(delete=delete)
+        elsewhere = {} if options["camera"] else orphans_elsewhere(delete=delete)
         lost = sum(audit.lost(ignore_gaps=options["ignore_gaps"]) for audit in audits)
         if options["json"]:
             told = [asdict(audit) | {"missing": audit.missing, "balanced": audit.balanced} for audit in audits]
             orphans = {"files": strays, "count": stray_count}
-            self.stdout.write(json.dumps({"cameras": told, "orphans_of_no_camera": orphans, "lost": lost}, indent=2))
+            others = {root: {"files": files, "count": count} for root, (files, count) in elsewhere.items()}
+            account = {"cameras": told, "orphans_of_no_camera": orphans, "orphans_elsewhere": others, "lost": lost}
+            self.stdout.write(json.dumps(account, indent=2))
         else:
-            self._tell(audits, strays, stray_count, deleted=delete)
+            self._tell(audits)
+            self._listed("belong to no camera", strays, stray_count)
+            for root, (files, count) in elsewhere.items():
+                self._listed(f"are files under {root}/ that nothing names", files, count)
+            if delete:
+                self.stdout.write("The files that nothing names were deleted.")
         if lost:
             raise CommandError(f"{lost} frame(s) are lost.", returncode=1)
         if not options["json"]:
             self.stdout.write("No frame is lost.")
 
-    def _tell(self, audits: list[CameraAudit], strays: tuple[str, ...], stray_count: int, *, deleted: bool) -> None:
+    def _tell(self, audits: list[CameraAudit]) -> None:
         table = Table(*COLUMNS)
         for audit in audits:
             counts = (audit.captured, audit.done, audit.failed, audit.waiting, audit.expired, audit.missing)
@@ -77,9 +85,6 @@ class Command(BaseCommand):
         self.stdout.write("captured = done + failed + waiting + expired + missing")
         for audit in audits:
             self._details(audit)
-        self._listed("belong to no camera", strays, stray_count)
-        if deleted:
-            self.stdout.write("The files that no frame names were deleted.")
 
     def _details(self, audit: CameraAudit) -> None:
         name = f"{audit.collection}/{audit.camera}"
