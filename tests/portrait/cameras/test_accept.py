@@ -431,3 +431,24 @@ def test_reading_back_is_the_picture(camera: Camera) -> None:
     accept_frames(camera=camera, incoming=[IncomingFrame(data)])
     with Frame.objects.get().picture.open("rb") as stored:
         assert io.BytesIO(stored.read()).getvalue() == data
+
+
+@pytest.mark.parametrize("sequence", [2**53 + 1, 2**63 - 1, 2**63, 10**40])
+def test_a_sequence_near_the_end_of_all_counting_is_refused_and_the_camera_goes_on(
+    client: APIClient, url: str, camera: Camera, sequence: int
+) -> None:
+    body = {"image": b64(picture()), "sequence": sequence}
+    answer = client.post(url, body, format="json")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "sequence")
+    assert "2**53" in answer.json()["error"]["message"]
+    batch = client.post(url, {"frames": [body, {"image": b64(picture())}]}, format="json").json()["results"]
+    assert ("error" in batch[0], "error" in batch[1]) == (True, False)
+    form = {"image": SimpleUploadedFile("p.jpg", picture()), "sequence": str(sequence)}
+    assert client.post(url, form, format="multipart").status_code == 400
+    images = [SimpleUploadedFile("p.jpg", picture()) for _ in range(2)]
+    form = {"images": images, "frames": json.dumps([{"sequence": sequence}, {}])}
+    results = client.post(url, form, format="multipart").json()["results"]
+    assert ("error" in results[0], "error" in results[1]) == (True, False)
+    assert client.post(url, {"image": b64(picture())}, format="json").status_code == 202
+    camera.refresh_from_db()
+    assert camera.next_sequence == 3

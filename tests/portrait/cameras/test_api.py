@@ -2,9 +2,14 @@
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import QuerySet
+from django.db.models.signals import pre_delete
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -247,3 +252,73 @@ def test_another_collections_cameras_do_not_exist(
     assert client.post(f"{address}/frames", {"image": "x"}).status_code == 404
     taken = client.post("/api/v1/cameras", {"name": "x", "collection": other_camera.collection.name})
     assert taken.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("rule", "possible"),
+    [
+        ({"fps": 0.5}, False),
+        ({"fps": 0.6}, True),
+        ({"fps": None, "min_hits": 1000}, True),
+        ({"fps": 1, "min_hits": 7}, False),
+        ({"fps": 1, "min_hits": 6}, True),
+        ({"fps": 0.1, "window_s": 30, "gap_s": 30}, True),
+        ({"fps": 0.1, "window_s": 29, "gap_s": 30}, False),
+    ],
+)
+def test_a_rule_that_can_never_open_a_sighting_is_refused(
+    admin: APIClient, camera: Camera, rule: dict[str, object], possible: bool
+) -> None:
+    made = admin.post("/api/v1/cameras", {"name": "x", "collection": camera.collection.name, **rule})
+    changed = admin.patch(f"/api/v1/cameras/{camera.pk}", rule)
+    assert (made.status_code, changed.status_code) == ((201, 200) if possible else (400, 400))
+    for answer in () if possible else (made, changed):
+        error = answer.json()["error"]
+        assert (error["field"], "Lower min_hits" in error["message"]) == ("min_hits", True)
+
+
+def test_a_collections_cameras_go_in_steps_before_it(
+    admin: APIClient, camera: Camera, accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cameras, "FRAMES_AT_ONCE", 2)
+    names = [str(frame.picture.name) for frame in accept(5)]
+    together: list[int] = []
+    delete = QuerySet.delete
+
+    def note(rows: "QuerySet[Any]") -> Any:
+        if rows.model is Frame:
+            together.append(rows.count())
+        return delete(rows)
+
+    monkeypatch.setattr(QuerySet, "delete", note)
+    assert admin.delete(f"/api/v1/collections/{camera.collection.name}").status_code == 204
+    assert together == [2, 2, 1, 0]
+    assert not Camera.objects.exists()
+    assert not any(frame_storage().exists(name) for name in names)
+
+
+@pytest.mark.parametrize("way", ["one", "action"])
+def test_a_collection_is_deleted_from_the_admin_in_steps_too(
+    client: Client, camera: Camera, accept: Accept, way: str
+) -> None:
+    accept(3)
+    client.force_login(User.objects.create_superuser("root", password="pw"))
+    collection = camera.collection
+    if way == "one":
+        address = f"/admin/gallery/collection/{collection.pk}/delete/"
+        body = {"post": "yes"}
+    else:
+        address = "/admin/gallery/collection/"
+        body = {"action": "delete_selected", "_selected_action": str(collection.pk), "post": "yes"}
+    left: list[int] = []
+
+    def note(**kwargs: Any) -> None:
+        left.append(Camera.objects.count())
+
+    pre_delete.connect(note, sender=Collection)
+    try:
+        assert client.post(address, body).status_code == 302
+    finally:
+        pre_delete.disconnect(note, sender=Collection)
+    assert left == [0], "the cameras went before"
+    assert not Collection.objects.filter(pk=collection.pk).exists()

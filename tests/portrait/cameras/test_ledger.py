@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from portrait.cameras import tasks
@@ -224,3 +225,26 @@ def test_expiry_takes_pictures_of_ended_frames_only(accept: Accept) -> None:
     assert states == {done.pk: ("expired", False), waiting.pk: ("waiting", True)}
     assert not frame_storage().exists(names[done.pk])
     assert frame_storage().exists(names[waiting.pk])
+
+
+def test_an_expired_frame_still_says_why_it_had_failed(accept: Accept) -> None:
+    done, failed = accept(2)
+    Frame.objects.filter(pk=done.pk).update(state=FrameState.DONE)
+    Frame.objects.filter(pk=failed.pk).update(
+        state=FrameState.FAILED, error_code="corrupt_image", error_message="The picture ends too early."
+    )
+    ledger.expire(frames=list(Frame.objects.all()), code="expired", message="Kept for 168 hours.")
+    told = dict(Frame.objects.values_list("pk", "error_message"))
+    assert told[done.pk] == "Kept for 168 hours."
+    before = "it had failed before: corrupt_image: The picture ends too early."
+    assert told[failed.pk] == f"Kept for 168 hours; {before}"
+    assert set(Frame.objects.values_list("error_code", flat=True)) == {"expired"}
+
+
+def test_sweep_looks_for_abandoned_frames_once(accept: Accept, broker: Broker) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        tasks.sweep()
+    found = [
+        sql for sql in (query["sql"] for query in queries) if '"leased_until" <' in sql and "FOR UPDATE" not in sql
+    ]
+    assert len(found) == 1

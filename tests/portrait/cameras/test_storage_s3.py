@@ -45,6 +45,21 @@ try:
     Frame.objects.get(sequence=1).picture.open("rb")
 except FileNotFoundError:
     said["missing"] = "FileNotFoundError"
+import botocore.exceptions
+from unittest import mock
+from storages.backends.s3 import S3File
+frame = Frame.objects.get(sequence=0)
+broken = botocore.exceptions.ResponseStreamingError(error="injected: the connection broke")
+with mock.patch.object(S3File, "_get_file", side_effect=broken), mock.patch.object(S3File, "close"):
+    try:
+        frame.picture.open("rb")
+    except OSError as error:
+        said["broken"] = [type(error).__name__, "the connection broke" in str(error)]
+with mock.patch("portrait.core.s3.MAX_BYTES", 10):
+    try:
+        frame_storage().open(frame.picture.name)
+    except OSError as error:
+        said["too_large"] = "larger" in str(error)
 delete_camera(camera=camera)
 said["left"] = frame_storage().listdir("frames")[0]
 print(json.dumps(said))
@@ -107,6 +122,8 @@ def test_accept_read_audit_and_delete_in_a_bucket(endpoint: str, camera: Camera,
         "sound": [0, 0],
         "without_file": 1,
         "missing": "FileNotFoundError",
+        "broken": ["OSError", True],
+        "too_large": True,
         "left": [],
     }
     assert not Frame.objects.exists()

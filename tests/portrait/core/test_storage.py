@@ -15,6 +15,9 @@ from django.core.files.base import ContentFile
 
 from portrait.core import storage as module
 from portrait.core.storage import FsyncStorage
+from portrait.gallery.models import Portrait
+from portrait.jobs.models import JobItem
+from portrait.sightings.models import Sighting
 
 
 @pytest.fixture
@@ -204,3 +207,9 @@ def test_names_that_lead_outside(storage: FsyncStorage, top: Path, name: str) ->
 def test_a_long_name_fits(storage: FsyncStorage) -> None:
     name = "x" * 250 + ".jpg"
     assert storage.save(name, ContentFile(b"x")) == name
+
+
+def test_portraits_sightings_and_uploads_have_written_when_they_say_so() -> None:
+    """Their rows, or the removal of a frame's picture, are committed right after."""
+    for model, name in ((Portrait, "image"), (Portrait, "thumbnail"), (Sighting, "picture"), (JobItem, "upload")):
+        assert isinstance(model._meta.get_field(name).storage, FsyncStorage), (model, name)

@@ -98,8 +98,8 @@ def seen_frames(camera: Camera, scene: Sequence[tuple[float, Sequence[Visible]]]
     return frames
 
 
-def sightings_of(camera: Camera) -> list[tuple[str, float, float, int, int | None]]:
-    """(name, first and last second, hits, sequence of the best picture's frame)."""
+def sightings_of(camera: Camera) -> list[tuple[str, float, float, int, int | None, float]]:
+    """(name, first and last second, hits, sequence of the best picture's frame, similarity)."""
     rows = Sighting.objects.filter(camera=camera).select_related("identity", "best__frame")
     return sorted(
         (
@@ -108,6 +108,7 @@ def sightings_of(camera: Camera) -> list[tuple[str, float, float, int, int | Non
             (row.last_seen - BEGIN).total_seconds(),
             row.hits,
             row.best.frame.sequence if row.best else None,
+            round(row.similarity or 0.0, 6),
         )
         for row in rows
     )

@@ -7,7 +7,7 @@ import pytest
 
 from portrait.cameras.models import Camera
 from portrait.gallery.models import Collection, Identity
-from portrait.sightings.models import Alert, Sighting, Watch
+from portrait.sightings.models import Alert, Detection, Sighting, Track, Watch
 from portrait.sightings.signals import alert_raised
 from tests.portrait.sightings.scenes import Visible, enrol, make_camera, seen_frames
 from tests.portrait.sightings.test_timeline import record, walk
@@ -60,6 +60,27 @@ def test_frames_out_of_order_make_one_alert_a_sighting(camera: Camera, watch: Wa
     for index in np.random.default_rng(seed).permutation(len(seen)):
         record(camera, [seen[int(index)]])
     assert Alert.objects.get().sighting == Sighting.objects.get()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_track_that_becomes_more_similar_is_an_alert_as_soon_as_it_is_similar_enough(
+    collection: Collection, camera: Camera, ada: Identity, backwards: bool
+) -> None:
+    """The best faces come last, or first."""
+    scene = [(index / 5, [Visible(0, 100, score=0.1 + index / 50)]) for index in range(12)]
+    seen = seen_frames(camera, scene)
+    record(camera, seen[:3])
+    first = Track.objects.get().similarity
+    Detection.objects.all().delete()
+    Track.objects.all().delete()
+    assert first is not None
+    watch = Watch.objects.create(collection=collection, name="sure", identity=ada, min_similarity=first + 1e-6)
+    other = make_camera(collection, "other")
+    for each in reversed(seen_frames(other, scene)) if backwards else seen_frames(other, scene):
+        record(other, [each])
+    similarity = Track.objects.get().similarity
+    assert similarity is not None
+    assert Alert.objects.filter(watch=watch).count() == (similarity >= watch.min_similarity)
 
 
 def test_a_repeated_stray_hit_is_no_new_alert(camera: Camera, watch: Watch) -> None:

@@ -134,3 +134,36 @@ def test_staff_who_may_view_people_read_sightings(client: Client, collection: Co
     clerk.user_permissions.set(Permission.objects.filter(codename__in=["view_identity", "view_portrait"]))
     assert {client.get(f"/api/v1/{address}").status_code for address in addresses} == {200}
     assert client.delete(f"/api/v1/sightings/{row.id}").status_code == 403
+
+
+def test_a_watch_looks_on_some_cameras_or_on_all_and_never_by_oversight(
+    root: Client, collection: Collection, nobody: Identity
+) -> None:
+    camera = seen.make_camera(collection)
+    body = {"name": "w", "identity": str(nobody.pk), "min_similarity": "0.6", "enabled": "on"}
+    assert "Choose some cameras" in root.post("/admin/sightings/watch/add/", body).content.decode()
+    root.post("/admin/sightings/watch/add/", body | {"all_cameras": "on"})
+    assert Watch.objects.get().all_cameras
+    address = f"/admin/sightings/watch/{Watch.objects.get().pk}/change/"
+    root.post(address, body | {"all_cameras": "on", "cameras": [str(camera.pk)]})
+    assert not Watch.objects.get().all_cameras
+    camera.delete()
+    assert "Choose some cameras" in root.post(address, body).content.decode()
+    assert not Watch.objects.get().all_cameras
+
+
+def test_sightings_and_alerts_are_counted_no_further_than_needed(
+    root: Client, collection: Collection, nobody: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portrait.cameras.admin.MOST_COUNTED", 2)
+    camera = seen.make_camera(collection)
+    for minutes in range(4):
+        row = seen.seen_once(camera, STRANGER, nobody, NOON + timedelta(minutes=minutes))
+        alert_of(row)
+    for name in ("sighting", "alert"):
+        with CaptureQueriesContext(connection) as queries:
+            page = root.get(f"/admin/sightings/{name}/").content.decode()
+        counts = [query["sql"] for query in queries if "COUNT(" in query["sql"] and f"sightings_{name}" in query["sql"]]
+        assert counts
+        assert all("LIMIT 2" in sql for sql in counts), counts
+        assert f"2 {name}s" in page

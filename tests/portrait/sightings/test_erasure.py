@@ -4,22 +4,26 @@ import threading
 from datetime import timedelta
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, OperationalError, connection, transaction
 from rest_framework.test import APIClient
 
-from inference.codec import decode
+from inference.codec import decode, encode_jpeg
+from inference.types import Box
 from portrait.cameras.incoming import IncomingFrame
 from portrait.cameras.models import Camera, Frame, FrameState
 from portrait.cameras.services.accept import accept_frame
 from portrait.core.files import atomic_with_files
+from portrait.gallery.face_json import quality_json
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services.identities import delete_identity
+from portrait.gallery.services.photos import prepare_face
 from portrait.sightings import files
 from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sighting, Stranger, Timeline, Track, Watch
-from portrait.sightings.services import erasure, pictures, processing
+from portrait.sightings.services import erasure, pictures, processing, strangers
 from tests.api_clients import b64
 from tests.live.conftest import wait_for
 from tests.portrait.sightings import seen
@@ -259,6 +263,60 @@ def test_a_cut_out_that_fits_no_longer_is_made_again_under_the_lock(camera: Came
     assert saved == pictures.sighting_picture(row)
 
 
+def test_a_strangers_portrait_shows_nobody_elses_face(camera: Camera) -> None:
+    """Their neighbour stands so near that the portrait's surroundings would show the face."""
+    whole = decode(seen.pictures()["collins"])
+    box = seen.faces("collins")[0].box
+    other, there = decode(seen.pictures()["hopper"]), seen.faces("hopper")[0].box
+    near = other[
+        int(there.y - 0.2 * there.height) : int(there.bottom + 0.2 * there.height), int(there.x) : int(there.right)
+    ]
+    scale = 0.45 * box.height / there.height
+    small = cv2.resize(near, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    row, column = int(box.y), int(box.right) + 5
+    both = np.hstack([whole[:, :column], np.full((whole.shape[0], 300, 3), 90, np.uint8)])
+    both[row : row + small.shape[0], column : column + small.shape[1]] = small
+    jpeg = encode_jpeg(both, quality=92)
+    found = sorted(seen.face_pipeline().analyse([decode(jpeg)])[0].faces, key=lambda face: face.box.x)
+    assert len(found) == 2
+    frame = accept_frame(camera=camera, incoming=IncomingFrame(jpeg)).frame
+    rows = [
+        Detection.objects.create(
+            frame=frame,
+            camera=camera,
+            captured_at=frame.captured_at,
+            box=face.box.as_list(),
+            landmarks=face.landmarks.as_dict() if face.landmarks else None,
+            score=face.score,
+            quality=quality_json(face.quality),
+            quality_score=face.quality.score,
+            acceptable=True,
+        )
+        for face in found
+    ]
+    for row, face in zip(rows, found, strict=True):
+        DetectionEmbedding.objects.create(
+            detection=row,
+            model=camera.collection.active_model,
+            collection=camera.collection,
+            camera=camera,
+            captured_at=frame.captured_at,
+            vector=face.embedding.vector,
+        )
+    image = decode(jpeg)
+    assert len(_faces_in(prepare_face(jpeg, image, found[0], alone=False).jpeg)) == 2, "else this proves nothing"
+    (photo,) = strangers._photos(rows[:1])
+    assert len(_faces_in(photo.jpeg)) == 1
+    assert len(_faces_in(photo.thumbnail)) == 1
+    left, top, right, bottom = (int(edge) for edge in (box.x, box.y, box.right, box.bottom))
+    coarse = pictures.without_others(whole, Box(0, 0, 1, 1), [box])[top + 1 : bottom, left + 1 : right]
+    assert len(np.unique(coarse.reshape(-1, 3), axis=0)) <= pictures.PIXELS_ACROSS**2
+
+
+def _faces_in(jpeg: bytes) -> Any:
+    return seen.face_pipeline().analyse([decode(jpeg)])[0].faces
+
+
 def test_a_track_that_lost_its_best_faces_has_the_best_of_the_rest(camera: Camera, hopper: Identity) -> None:
     track = Track.objects.create(camera=camera, identity=hopper, similarity=0.9, first_seen=NOON, last_seen=NOON)
     rows = []
@@ -281,16 +339,16 @@ def test_a_track_that_lost_its_best_faces_has_the_best_of_the_rest(camera: Camer
 def test_a_sighting_taken_back_does_not_come_back_with_a_late_frame(camera: Camera, hopper: Identity) -> None:
     data, begin = seen.pictures()["hopper"], ago(minutes=5)
 
-    def process(*seconds: int) -> None:
+    def process(*seconds: float) -> None:
         for second in seconds:
             incoming = IncomingFrame(data, captured_at=begin + timedelta(seconds=second))
             accept_frame(camera=camera, incoming=incoming)
         while ids := list(Frame.objects.filter(state=FrameState.WAITING).values_list("pk", flat=True)):
             processing.process(frame_ids=ids)
 
-    process(*range(0, 24, 2))
+    process(*range(12))
     erasure.delete_sighting(sighting=Sighting.objects.get())
-    process(5)
+    process(5.5)
     assert not Sighting.objects.exists()
     assert Detection.objects.filter(dismissed=True, track=None, identity=None).count() == 12
     assert Detection.objects.get(dismissed=False).track is not None

@@ -1,20 +1,29 @@
 """What cameras' rules keep, and what they do not; files and rows go together."""
 
+import json
+import os
 import threading
+import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from portrait.cameras.models import Camera, Frame, FrameState, frame_storage
 from portrait.cameras.services import ledger
+from portrait.cameras.services.audit import Gap, audit_camera
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sighting, Stranger, Timeline, Track, Watch
-from portrait.sightings.services import retention
+from portrait.sightings.services import pictures, retention
 from portrait.sightings.services.retention import expire_due
 from tests.portrait.sightings import seen
 from tests.portrait.sightings.seen import NOON, STRANGER, ago
@@ -322,3 +331,85 @@ def test_a_frame_that_is_retried_at_this_moment_keeps_its_picture(camera: Camera
     assert expire_due().pictures == 0
     frame.refresh_from_db()
     assert (frame.state, frame_storage().exists(frame.picture.name)) == ("waiting", True)
+
+
+def test_an_old_dated_frame_with_a_high_sequence_does_not_blind_the_audit(camera: Camera) -> None:
+    old = [seen.make_frame(camera, "a cup of coffee", ago(days=32)) for _ in range(2)]
+    young = [seen.make_frame(camera, "a cup of coffee", ago(minutes=5)) for _ in range(3)]
+    dated = seen.make_frame(camera, "a cup of coffee", ago(days=40))
+    assert expire_due().frames == 2
+    camera.refresh_from_db()
+    assert camera.pruned_below == old[-1].sequence + 1
+    assert Frame.objects.filter(pk=dated.pk).exists()
+    assert audit_camera(camera=camera).missing == 0
+    Frame.objects.filter(pk=young[1].pk).delete()
+    assert audit_camera(camera=camera).gaps == (Gap(young[1].sequence, young[1].sequence),)
+
+
+def test_a_row_that_stayed_for_a_face_goes_once_the_face_is_gone(
+    camera: Camera, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "ROWS_A_STEP", 2)
+    first = seen.seen_once(camera, "hopper", hopper, ago(days=32)).best.frame
+    for _ in range(4):
+        seen.make_frame(camera, "a cup of coffee", ago(days=32))
+    assert expire_due().frames == 4
+    assert Frame.objects.get() == first
+    assert (expire_due().frames, audit_camera(camera=camera).missing) == (0, 0)
+    Sighting.objects.all().delete()
+    Detection.objects.all().delete()
+    assert expire_due().frames == 1
+    assert audit_camera(camera=camera).missing == 0
+
+
+def test_faces_of_an_old_frame_that_came_in_late_are_kept_as_long_as_any(camera: Camera, nobody: Identity) -> None:
+    """A film of last month, read today: its strangers and their sightings are not gone at once."""
+    late = seen.make_frame(camera, "small", ago(hours=400), finished_at=ago(hours=2))
+    (unnamed,) = seen.see(late, "small", [None])
+    row = seen.make_sighting(seen.see(late, "small", [nobody])[0])
+    done = expire_due()
+    assert (done.faces, done.sightings, done.pictures) == (0, 0, 1)
+    assert Detection.objects.filter(pk=unnamed.pk).exists()
+    assert Sighting.objects.filter(pk=row.pk).exists()
+    done = expire_due(now=timezone.now() + timedelta(hours=23))
+    assert (done.faces, done.sightings) == (2, 1)
+
+
+def test_the_cut_outs_are_made_before_the_camera_is_locked(
+    camera: Camera, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlocked(*args: Any) -> bytes:
+        assert not connection.in_atomic_block
+        return cut_out(*args)
+
+    cut_out = pictures.cut_out
+    monkeypatch.setattr(pictures, "cut_out", unlocked)
+    seen.seen_once(camera, "hopper", hopper, ago(hours=2))
+    assert expire_due().cut_outs == 1
+
+
+def test_the_audit_finds_pictures_that_no_sighting_names(camera: Camera, hopper: Identity) -> None:
+    kept = seen.seen_once(camera, "hopper", hopper, ago(hours=2))
+    expire_due()
+    kept.refresh_from_db()
+    gone = uuid.uuid4()
+    strays = [f"sightings/{camera.pk}/{str(gone)[:2]}/{gone}.jpg", f"sightings/{camera.pk}/ab/{kept.pk}_x1.jpg"]
+    for name in strays:
+        default_storage.save(name, ContentFile(b"x"))
+    fresh = default_storage.save(f"sightings/{camera.pk}/ab/arriving.jpg", ContentFile(b"x"))
+    old = time.time() - 7200
+    for name in (*strays, str(kept.picture.name)):
+        os.utime(default_storage.path(name), (old, old))
+    out = StringIO()
+    call_command("frames", "audit", stdout=out)
+    (told,) = [line for line in out.getvalue().splitlines() if "under sightings/" in line]
+    assert told.startswith("2 are files under sightings/ that nothing names")
+    assert all(name in told for name in strays)
+    out = StringIO()
+    call_command("frames", "audit", "--json", stdout=out)
+    found = json.loads(out.getvalue())["orphans_elsewhere"]["sightings"]
+    assert (sorted(found["files"]), found["count"]) == (sorted(strays), 2)
+    call_command("frames", "audit", "--delete-orphans", stdout=StringIO())
+    assert not any(default_storage.exists(name) for name in strays)
+    assert default_storage.exists(str(kept.picture.name))
+    assert default_storage.exists(fresh)

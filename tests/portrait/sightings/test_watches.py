@@ -9,13 +9,15 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from portrait.cameras.models import Camera
+from portrait.cameras.services.cameras import delete_camera
 from portrait.core.models import Scope
 from portrait.core.services import create_api_key
 from portrait.gallery.models import Collection, Identity, Portrait
-from portrait.sightings.models import Alert, Watch
+from portrait.sightings.models import Alert, Sighting, Watch
 from tests.api_clients import MakeClient, b64
-from tests.portrait.sightings import seen
+from tests.portrait.sightings import scenes, seen
 from tests.portrait.sightings.seen import BOTH, NOON, STRANGER
+from tests.portrait.sightings.test_timeline import record, walk
 
 pytestmark = pytest.mark.django_db
 
@@ -186,3 +188,33 @@ def test_a_cameras_key_sees_its_alerts_and_no_watches(collection: Collection, wa
     assert client.post(f"/api/v1/alerts/{other.id}/acknowledge").status_code == 200
     assert client.get("/api/v1/watches").status_code == 403
     assert post(client, 403, identity=str(other.identity_id))["error"]["code"] == "forbidden"
+
+
+def test_a_watch_whose_only_camera_was_deleted_does_not_watch_the_whole_collection(
+    enroller: APIClient, collection: Collection
+) -> None:
+    ada = scenes.enrol(collection, 0, "Ada")
+    door, yard = scenes.make_camera(collection, "door"), scenes.make_camera(collection, "yard")
+    made = post(enroller, identity=str(ada.id), cameras=[str(door.id)])
+    assert made["all_cameras"] is False
+    delete_camera(camera=door)
+    told = enroller.get(f"/api/v1/watches/{made['id']}").json()
+    assert (told["all_cameras"], told["cameras"]) == (False, [])
+    frames = scenes.seen_frames(yard, walk(4, [0]) + [(100 + second, people) for second, people in walk(4, [0])])
+    half = len(frames) // 2
+    record(yard, frames[:half])
+    assert Sighting.objects.filter(identity=ada).exists()
+    assert not Alert.objects.exists()
+    body: dict[str, Any] = {"cameras": []}
+    assert enroller.patch(f"/api/v1/watches/{made['id']}", body, format="json").json()["all_cameras"] is True
+    record(yard, frames[half:])
+    assert Alert.objects.count() == 1
+
+
+def test_a_watch_without_cameras_watches_all_until_some_are_named(enroller: APIClient, collection: Collection) -> None:
+    camera = seen.make_camera(collection)
+    made = post(enroller, identity=str(Identity.objects.create(collection=collection, name="Grace").id))
+    assert made["all_cameras"] is True
+    address = f"/api/v1/watches/{made['id']}"
+    assert enroller.patch(address, {"cameras": [str(camera.id)]}, format="json").json()["all_cameras"] is False
+    assert enroller.patch(address, {"name": "Other"}, format="json").json()["all_cameras"] is False
