@@ -112,6 +112,7 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # a 
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = ["portrait.core.formats"]
 
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # served out of the packages: no collectstatic step is needed

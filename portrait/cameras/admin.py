@@ -7,10 +7,11 @@ from django.contrib import admin, messages
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
 from portrait.cameras import key_admin  # noqa: F401  (registers the keys)
@@ -22,6 +23,8 @@ from portrait.cameras.services.reopen import reopen
 from portrait.core.errors import PortraitError
 
 MOST_COUNTED = 10_000
+REASON_CHARS = 60
+"""Of an error's message in a list; the rest is shown where the mouse rests."""
 
 
 class CameraForm(forms.ModelForm[Camera]):
@@ -70,6 +73,9 @@ class CaptureStatusInline(admin.StackedInline[CaptureStatus, Camera]):
     readonly_fields = READING
     can_delete = False
     extra = max_num = 0
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[CaptureStatus]":
+        return super().get_queryset(request).select_related("camera")  # its title
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -164,9 +170,9 @@ class CappedPaginator(Paginator[Any]):
         return rows.order_by()[:MOST_COUNTED].count()
 
 
-@admin.register(Frame)
 class FrameAdmin(admin.ModelAdmin[Frame]):
-    """The ledger: looked at, and failed frames done again; nothing else is changed here."""
+    """The ledger: looked at, and failed frames done again; nothing else is changed here. Registered by
+    `portrait.sightings`, which knows what was found in a frame."""
 
     list_display = [
         "id",
@@ -180,14 +186,16 @@ class FrameAdmin(admin.ModelAdmin[Frame]):
         "picture_link",
     ]
     list_filter = ["state", "camera"]
-    list_select_related = ["camera"]
     list_per_page = 50
     list_max_show_all = 200
     show_full_result_count = False
     paginator = CappedPaginator
     actions = ["try_again"]
     exclude = ["picture", "lease", "metadata"]
-    readonly_fields = ["picture_link", "metadata"]
+    readonly_fields = ["metadata"]
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Frame]":
+        return super().get_queryset(request).select_related("camera")
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """By what an index leads to."""
@@ -206,18 +214,17 @@ class FrameAdmin(admin.ModelAdmin[Frame]):
         return bool(request.user.has_perm("cameras.change_frame"))
 
     @admin.display
-    def reason(self, frame: Frame) -> str:
-        return frame.error_message[:120]
+    def reason(self, frame: Frame) -> SafeString | str:
+        shown = Truncator(frame.error_message).chars(REASON_CHARS)
+        if shown == frame.error_message:
+            return shown
+        return format_html('<span title="{}">{}</span>', frame.error_message, shown)
 
     @admin.display(description="picture")
     def picture_link(self, frame: Frame) -> SafeString | str:
         if not frame.picture:
             return "gone"
-        try:
-            address = reverse("frame-picture", args=[frame.pk])
-        except NoReverseMatch:
-            address = f"/api/v1/frames/{frame.pk}/picture"
-        return format_html('<a href="{}" target="_blank">look</a>', address)
+        return format_html('<a href="{}" target="_blank">look</a>', reverse("frame-picture", args=[frame.pk]))
 
     @admin.action(description="Try again what failed", permissions=["try_again"])
     def try_again(self, request: HttpRequest, frames: "QuerySet[Frame]") -> None:

@@ -31,7 +31,8 @@ class Camera(BaseModel):
         null=True,
         blank=True,
         validators=[MinValueValidator(0.01), MaxValueValidator(240)],
-        help_text="Frames a second to take; empty: every frame.",
+        help_text="Frames a second to take; empty: every frame. Of a folder of pictures each one is taken: with --realtime "
+        "or --start they are so far apart.",
     )
     enabled = models.BooleanField(default=True)
     min_hits = models.PositiveSmallIntegerField(
@@ -54,6 +55,8 @@ class Camera(BaseModel):
         null=True, blank=True, help_text="Hours that sightings of known people are kept; empty: until deleted."
     )
     next_sequence = models.BigIntegerField(default=0, editable=False, help_text="Above every sequence it has had.")
+    accepted = models.BigIntegerField(default=0, editable=False, help_text="Frames that it has had, each counted once.")
+    pruned = models.BigIntegerField(default=0, editable=False, help_text="Of those, rows that retention took away.")
     pruned_below = models.BigIntegerField(
         default=0, editable=False, help_text="Rows of the ledger below this sequence may be gone by retention."
     )
@@ -64,6 +67,12 @@ class Camera(BaseModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+def _camera_of(row: "CaptureStatus | Frame") -> str:
+    """Its name where the camera was read along with the row; never a query."""
+    camera = row._state.fields_cache.get("camera")
+    return str(camera or row.camera_id)
 
 
 class CaptureStatus(models.Model):
@@ -98,7 +107,7 @@ class CaptureStatus(models.Model):
         verbose_name_plural = "capture statuses"
 
     def __str__(self) -> str:
-        return f"{self.camera_id} {self.state}"
+        return f"{_camera_of(self)} {self.state}"
 
 
 def frame_storage() -> Storage:
@@ -165,4 +174,4 @@ class Frame(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.camera_id}/{self.sequence}"
+        return f"{_camera_of(self)}/{self.sequence}"

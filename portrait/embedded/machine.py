@@ -1,5 +1,6 @@
 """What the embedded servers need of the machine, and where their packages lie."""
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -18,6 +19,7 @@ EXTERNAL_HINT = (
     "set DATABASE_URL, REDIS_URL and TRITON_URL to servers of your own (docker-compose.yml starts all three)"
 )
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def check_platform() -> None:
@@ -89,3 +91,11 @@ def shared_memory_bytes() -> int:
     """The size of /dev/shm; 64 MB in a container, unless it was asked for more."""
     status = os.statvfs("/dev/shm")  # noqa: S108  (asked about, not written)
     return status.f_frsize * status.f_blocks
+
+
+def memory_share_mb(share: float, *, most: int) -> int:
+    """A share of this machine's memory, or of what a container may have of it, in MB: at least 128, at most `most`."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
+        total = min(total, int(_CGROUP_LIMIT.read_text()))
+    return int(min(most, max(128, share * total / 2**20)))

@@ -37,7 +37,8 @@ def program(var: Path, endpoints: Endpoints) -> Program:
         "listen_addresses": "",
         "unix_socket_directories": str(endpoints.postgres_dir),
         "unix_socket_permissions": "0700",
-        "shared_buffers": "256MB",
+        # The index of a million faces has 1 GB, and searching it from outside the buffers takes several times as long.
+        "shared_buffers": f"{machine.memory_share_mb(1 / 4, most=4096)}MB",
         "maintenance_work_mem": "256MB",  # an HNSW index is built in memory while it fits
         "max_connections": "200",
         "wal_level": "minimal",

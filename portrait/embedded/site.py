@@ -70,6 +70,7 @@ def running(*, environment: Environment, say: Say) -> Iterator[Site]:
         )
     try:
         leftovers.stop_leftovers(environment.var, GROUP, None, say)
+        _make_source_folder(environment)
         addresses.check_port_free(environment.host, environment.port)
         say("Starting PostgreSQL, Redis and Triton ...")
         backends = services.use_or_start(environment=environment, say=say)
@@ -95,6 +96,13 @@ def _running_on(environment: Environment, backends: Services, group: Group, held
     finally:
         if group.supervisor is not None:
             group.stop()
+
+
+def _make_source_folder(environment: Environment) -> None:
+    """The folder that cameras' files are put into unless PORTRAIT_SOURCE_DIRS names others; those are not ours."""
+    folder = (environment.var / "sources").resolve()
+    if folder in environment.source_dirs:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _migrate(say: Say) -> None:

@@ -33,6 +33,11 @@ def face_picture(portrait: Portrait, height_px: int = 56) -> SafeString:
     )
 
 
+def link_to(identity: Identity) -> SafeString:
+    """To the person's page."""
+    return format_html('<a href="{}">{}</a>', reverse("admin:gallery_identity_change", args=[identity.pk]), identity)
+
+
 class ManyFilesInput(forms.ClearableFileInput):
     allow_multiple_selected = True
 
@@ -114,7 +119,7 @@ class PortraitInline(admin.TabularInline[Portrait, Identity]):
 @admin.register(Identity)
 class IdentityAdmin(admin.ModelAdmin[Identity]):
     form = IdentityForm
-    list_display = ["faces", "name", "external_id", "collection", "kind", "portrait_count", "hidden", "created_at"]
+    list_display = ["faces", "name", "external_id", "collection", "kind", "portrait_count", "is_hidden", "created_at"]
     list_display_links = ["faces", "name"]
     list_filter = ["collection", "kind", "hidden"]
     search_fields = ["name", "external_id"]
@@ -132,7 +137,19 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
         return {"collection": Collection.objects.get(name=DEFAULT_COLLECTION).pk}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Identity | None = None) -> list[str]:
-        return ["collection"] if obj else []  # the vectors repeat it; a person does not move by a form
+        if obj is None:
+            return []
+        fixed = ["collection"]  # the vectors repeat it; a person does not move by a form
+        return [*fixed, "seen"] if request.user.has_perm("sightings.view_sighting") else fixed
+
+    @admin.display(description="sightings")
+    def seen(self, identity: Identity) -> SafeString:
+        address = reverse("admin:sightings_sighting_changelist", query={"identity__id__exact": identity.pk})
+        return format_html('<a href="{}">where and when {} was seen</a>', address, identity)
+
+    @admin.display(description="hidden", ordering="hidden")
+    def is_hidden(self, identity: Identity) -> str:
+        return "hidden" if identity.hidden else ""
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Identity]":
         return with_newest_portraits(with_portrait_counts(super().get_queryset(request)), FACES_SHOWN)

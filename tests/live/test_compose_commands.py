@@ -266,7 +266,7 @@ def test_postgres_takes_the_options(host: Host) -> None:
     found = {name: host.run("postgres", [str(postgres), "-C", name, "-D", str(data), *options]) for name in names}
     assert {name: result.stdout.strip() for name, result in found.items()} == {
         "max_connections": "500",
-        "shared_buffers": str((256 << 20) // 8192),
+        "shared_buffers": str((1 << 30) // 8192),
         "maintenance_work_mem": str((256 << 20) // 1024),
         "log_min_error_statement": "panic",
         "log_error_verbosity": "terse",

@@ -18,6 +18,7 @@ from portrait.cameras.services.cameras import MAX_KEEP_H
 from portrait.core.auth import principal_of
 from portrait.core.errors import ConflictError
 from portrait.core.models import Scope
+from portrait.core.strict import StrictFilterSerializer, StrictSerializer
 from portrait.gallery.models import Collection
 from portrait.gallery.selectors import find_collection
 
@@ -39,7 +40,7 @@ class WaitingSerializer(serializers.Serializer[Any]):
     oldest_at = serializers.DateTimeField(allow_null=True)
 
 
-class CameraSerializer(serializers.ModelSerializer[Camera]):
+class CameraSerializer(StrictSerializer, serializers.ModelSerializer[Camera]):
     """A source of frames. Passwords in `source` are shown as `***`; sent back so, they stay as they are."""
 
     collection = serializers.CharField(
@@ -113,7 +114,7 @@ class CameraSerializer(serializers.ModelSerializer[Camera]):
         }
 
 
-class CameraFilterSerializer(serializers.Serializer[dict[str, Any]]):
+class CameraFilterSerializer(StrictFilterSerializer):
     """Query parameters of the list."""
 
     collection = serializers.CharField(required=False, max_length=60, help_text="Name or id")

@@ -18,13 +18,13 @@ from rest_framework.views import APIView
 
 from inference.errors import ImageError
 from portrait.cameras.incoming import MAX_SEQUENCE, IncomingFrame
-from portrait.cameras.models import FrameState
+from portrait.cameras.models import Camera, FrameState
 from portrait.cameras.selectors import find_camera
 from portrait.cameras.services.accept import Accepted, Outcome, accept_frame, accept_frames
 from portrait.core.api_errors import first_problem
 from portrait.core.auth import principal_of
 from portrait.core.database import release_connection
-from portrait.core.errors import PortraitError, problem_json
+from portrait.core.errors import ConflictError, PortraitError, problem_json
 from portrait.core.models import Scope
 from portrait.core.pictures import PictureField, PictureFileField
 from portrait.core.throttling import FrameThrottle
@@ -46,6 +46,12 @@ class NothingAcceptedError(PortraitError):
 
     code: ClassVar[str] = "nothing_accepted"
     status: ClassVar[int] = 422
+
+
+class CameraIsReadError(ConflictError):
+    """Portrait reads this camera's source itself: pushed frames would mix with those, out of their time."""
+
+    code: ClassVar[str] = "camera_is_read"
 
 
 class FrameError(PortraitError):
@@ -169,6 +175,7 @@ class FramesView(APIView):
         changes nothing: do so whenever no answer came. In a batch each frame has its own result.
         """
         found = find_camera(principal_of(request), camera)
+        require_pushed(found)
         batch = batch_of(request.data)
         release_connection()  # pictures may have to be decoded
         if batch is None:
@@ -179,6 +186,17 @@ class FramesView(APIView):
         outcomes = iter(accept_frames(camera=found, incoming=incoming))
         results = [next(outcomes) if isinstance(each, IncomingFrame) else each for each in read]
         return Response({"results": results_json(results)}, status=202)
+
+
+def require_pushed(camera: Camera) -> None:
+    """Raises:
+    CameraIsReadError: Portrait reads it.
+    """
+    if camera.source:
+        raise CameraIsReadError(
+            f"Portrait reads the camera {camera.name!r} itself, from its 'source': make a camera without a source, and "
+            "push the frames to that one."
+        )
 
 
 def batch_of(data: Any) -> list[Any] | None:

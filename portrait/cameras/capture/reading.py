@@ -223,8 +223,10 @@ class FileReading(Reading):
 
 
 class FolderReading(Reading):
-    """Pictures wait in their folder until they are stored. `spacing_s`: they are so far apart, from the epoch on;
-    None: a picture was taken when its file was written."""
+    """Pictures wait in their folder until they are stored, each of them: whoever put them there has chosen.
+
+    `spacing_s`: they are so far apart, from the epoch on; None: a picture was taken when its file was written, which
+    copied files share, so that no rate could be taken of it."""
 
     def __init__(self, folder: PictureFolder, *, once: bool, realtime: bool, spacing_s: float | None, **common: Any):
         super().__init__(**common)
@@ -260,8 +262,6 @@ class FolderReading(Reading):
             captured_at = self._progress.epoch + timedelta(seconds=time_s)
             late_s = self._pace.wait(time_s) if self._pace else None
             read_at = None if late_s is None else time.time() - late_s
-        elif not self._sampler.due(look.time_s):
-            return
         sequence, data = self._next_sequence(), look.take()
         if data is None:
             name = look.metadata.get("file")

@@ -100,6 +100,8 @@ def _store(camera: Camera, ready: dict[int, ReadyFrame]) -> dict[int, Outcome]:
             created = [outcome.frame for outcome in accepted if outcome.created]
             _drop_files([row for row in rows.values() if row not in created])
             Frame.objects.bulk_create(created)
+            if created:
+                Camera.objects.filter(id=camera.id).update(accepted=F("accepted") + len(created))
             transaction.on_commit(partial(queue.enqueue, [row.pk for row in created]), robust=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

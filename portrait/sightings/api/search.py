@@ -60,8 +60,8 @@ class SearchRequestSerializer(PictureSerializer):
 
 
 class FoundSightingSerializer(SightingSerializer):
-    """`similarity`: to the face of the picture. `matched_by`: `face`: a face of the sighting is like it; `identity`:
-    a portrait of the person is."""
+    """`similarity`: to the face of the picture. `matched_by`: what is that like it: `face`: a face of the sighting;
+    `identity`: a portrait of the person."""
 
     similarity = SimilarityField()
     matched_by = serializers.ChoiceField(choices=["face", "identity"])

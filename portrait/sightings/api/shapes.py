@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from portrait.core.strict import StrictFilterSerializer
 from portrait.gallery.models import Identity
 from portrait.sightings.models import Detection, Sighting
 
@@ -63,7 +64,7 @@ class SightingSerializer(serializers.Serializer[Sighting]):
         return f"/api/v1/sightings/{sighting.pk}/picture"
 
 
-class TimeFilterSerializer(serializers.Serializer[dict[str, Any]]):
+class TimeFilterSerializer(StrictFilterSerializer):
     """Base of filters by camera and capture time."""
 
     collection = serializers.CharField(required=False, max_length=60, help_text="Name or id")

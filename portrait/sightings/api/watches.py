@@ -21,6 +21,7 @@ from portrait.core.pictures import (
     take_picture,
 )
 from portrait.core.principal import Principal
+from portrait.core.strict import StrictSerializer
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.selectors import find_collection, find_identity
 from portrait.sightings.api.shapes import MAX_CHOSEN, CameraRefSerializer, IdentityRefSerializer
@@ -56,7 +57,7 @@ class WatchAnswerSerializer(WatchSerializer):
     )
 
 
-class WatchChangeSerializer(serializers.Serializer[Any]):
+class WatchChangeSerializer(StrictSerializer):
     """What can be changed of a watch."""
 
     name = serializers.CharField(max_length=100, required=False)
@@ -67,7 +68,7 @@ class WatchChangeSerializer(serializers.Serializer[Any]):
     enabled = serializers.BooleanField(required=False)
 
 
-class WatchRequestSerializer(serializers.Serializer[dict[str, Any]]):
+class WatchRequestSerializer(StrictSerializer):
     """Whom to look for: an identity, or the person in a picture. Somebody whom the collection does not know is enrolled
     with the picture, under the watch's name."""
 

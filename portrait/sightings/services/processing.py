@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from inference.codec import decode
-from inference.errors import ImageError, InferenceError
+from inference.errors import CorruptImageError, ImageError, InferenceError
 from inference.types import FaceAnalysis, Image
 from portrait.cameras.models import Camera, Frame
 from portrait.cameras.services import ledger
@@ -123,7 +123,7 @@ def _read(claim: Claim, frame: Frame) -> Image | None:
             lease=claim.lease, frame_ids=[frame.pk], code="picture_missing", message="The picture's file is gone."
         )
     except ImageError as error:
-        ledger.fail(lease=claim.lease, frame_ids=[frame.pk], code=error.code, message=str(error))
+        ledger.fail(lease=claim.lease, frame_ids=[frame.pk], code=error.code, message=_told(error))
     except OSError as error:  # the frame store is away, or has lost this one
         if timezone.now() - frame.waits_since < UNREADABLE_AFTER:
             _wait(claim, [frame], error)
@@ -132,6 +132,12 @@ def _read(claim: Claim, frame: Frame) -> Image | None:
             ledger.fail(lease=claim.lease, frame_ids=[frame.pk], code="picture_unreadable", message=message)
     release_connection()
     return None
+
+
+def _told(error: ImageError) -> str:
+    """Sent again with its sequence it would be met as the one that is here, or as another picture of that sequence."""
+    mend = ", with another sequence" if isinstance(error, CorruptImageError) else ""
+    return f"{error}{mend}"
 
 
 def _store(claim: Claim, frames: Sequence[Frame], analyses: dict[int, FaceAnalysis]) -> None:

@@ -27,7 +27,8 @@ FIRST_ROWS, MOST_ROWS = 500, 20_000
 
 @dataclass(frozen=True, slots=True)
 class FoundSighting:
-    """A sighting like the face. matched_by: `face`: one of its faces is; `identity`: a portrait of the person is."""
+    """A sighting like the face. matched_by: what `similarity` is of: `face`: one of its faces; `identity`: a portrait
+    of the person."""
 
     sighting: Sighting
     similarity: float
@@ -105,7 +106,9 @@ def _by_likeness(found: FoundSighting) -> tuple[float, float]:
 
 def _found(row: Sighting, matches: _Matches, alike: dict[UUID, float]) -> FoundSighting:
     by_face, by_identity = matches.sightings.get(row.pk), alike.get(row.identity_id, 0.0)
-    return FoundSighting(row, max(by_face or 0.0, by_identity), "identity" if by_face is None else "face")
+    if by_face is not None and by_face >= by_identity:
+        return FoundSighting(row, by_face, "face")
+    return FoundSighting(row, by_identity, "identity")
 
 
 def _newest_first(principal: Principal, found: Iterable[FoundSighting]) -> list[FoundSighting]:

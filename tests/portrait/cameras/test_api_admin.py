@@ -44,7 +44,7 @@ def form_of(camera: Camera | None, **values: Any) -> dict[str, Any]:
 def test_a_camera_by_its_form(clerk: Client, collection: Collection) -> None:
     add = reverse("admin:cameras_camera_add")
     page = clerk.post(add, form_of(None, collection=str(collection.pk), gap_s=1)).content.decode()
-    assert "gap_s (1) is at least window_s (5)" in page
+    assert "gap_s must be at least window_s: gap_s is 1, window_s is 5" in page
     page = clerk.post(add, form_of(None, collection=str(collection.pk), source="/etc/passwd")).content.decode()
     assert "is outside of the folders" in page
     assert not Camera.objects.exists()

@@ -278,3 +278,19 @@ def test_a_camera_that_is_deleted_meanwhile_is_no_error(
     processing.process(frame_ids=ids)
     assert list(Frame.objects.values_list("pk", "state")) == [(kept, FrameState.DONE)]
     assert not Detection.objects.exists()
+
+
+def test_under_a_long_backlog_more_are_taken_along(camera: Camera) -> None:
+    accept(camera, *[plain_jpeg(64 + index % 3, 48) for index in range(ledger.LONG_BACKLOG + 40)])
+    first = Frame.objects.order_by("id").values_list("id", flat=True)[0]
+    assert processing.process(frame_ids=[first]) == processing.LARGE_BATCH
+    assert Frame.objects.filter(state=FrameState.DONE).count() == processing.LARGE_BATCH
+
+
+def test_what_this_process_has_done_needs_no_look_at_the_ledger(
+    camera: Camera, django_assert_num_queries: Any
+) -> None:
+    ids = accept(camera, plain_jpeg())
+    processing.process(frame_ids=ids)
+    with django_assert_num_queries(0):
+        assert processing.process(frame_ids=ids) == 0

@@ -41,6 +41,11 @@ class Command(BaseCommand):
 
     def _create(self, options: dict[str, Any]) -> None:
         cameras = self._cameras(options["camera"])
+        if cameras and options["scope"] == Scope.ADMIN:
+            raise CommandError(
+                "A key that is bound to cameras sets nothing up, so that the scope admin would open nothing more: use "
+                "--scope enrol to push frames, --scope read to look on; or leave --camera out."
+            )
         collections = self._collections(options["collection"]) or collections_of(cameras)
         outside = [camera.name for camera in cameras if camera.collection_id not in collections]
         if outside:
