@@ -28,9 +28,9 @@ from inference.codec import decode
 from inference.local import LocalClient
 
 SMALL, SIZES = 1_000, (1_000, 100_000, 1_000_000)
-BACKLOG, ROUNDS, BARE_S = 1_500, 3, 15.0
-GALLERY_BACKLOG = 600
-SHARES, DELAY_S, CAPACITY_S = (0.1, 0.5, 0.9), 40.0, 25.0
+BACKLOG, ROUNDS, BARE_S = 900, 3, 10.0
+GALLERY_BACKLOG = 400
+SHARES, DELAY_S, CAPACITY_S = (0.1, 0.5, 0.9), 25.0, 20.0
 OVERLOAD, OVERLOAD_S = 5.0, 60.0
 Part = Callable[["Setting"], tuple[list[Ratio], dict[str, object]]]
 

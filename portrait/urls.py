@@ -11,6 +11,7 @@ from portrait.core.login import LimitedLoginForm
 
 admin.site.site_header = admin.site.site_title = "Portrait"
 admin.site.index_title = "The portrait database"
+admin.site.enable_nav_sidebar = False  # the lists need the room; "Home" has the same menu
 admin.site.login_form = LimitedLoginForm
 admin.site.unregister([ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule])  # of no use to anybody here
 

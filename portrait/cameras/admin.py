@@ -181,8 +181,7 @@ class FrameAdmin(admin.ModelAdmin[Frame]):
         "captured_at",
         "state",
         "attempts",
-        "error_code",
-        "reason",
+        "error",
         "picture_link",
     ]
     list_filter = ["state", "camera"]
@@ -214,11 +213,11 @@ class FrameAdmin(admin.ModelAdmin[Frame]):
         return bool(request.user.has_perm("cameras.change_frame"))
 
     @admin.display
-    def reason(self, frame: Frame) -> SafeString | str:
+    def error(self, frame: Frame) -> SafeString | str:
+        if not frame.error_code:
+            return ""
         shown = Truncator(frame.error_message).chars(REASON_CHARS)
-        if shown == frame.error_message:
-            return shown
-        return format_html('<span title="{}">{}</span>', frame.error_message, shown)
+        return format_html('<span title="{}">{}: {}</span>', frame.error_message, frame.error_code, shown)
 
     @admin.display(description="picture")
     def picture_link(self, frame: Frame) -> SafeString | str:

@@ -31,8 +31,8 @@ class Camera(BaseModel):
         null=True,
         blank=True,
         validators=[MinValueValidator(0.01), MaxValueValidator(240)],
-        help_text="Frames a second to take; empty: every frame. Of a folder of pictures each one is taken: with --realtime "
-        "or --start they are so far apart.",
+        help_text="Frames a second to take; empty: every frame. Of a folder of pictures each is taken; "
+        "with --realtime or --start they are so far apart.",
     )
     enabled = models.BooleanField(default=True)
     min_hits = models.PositiveSmallIntegerField(

@@ -62,9 +62,11 @@ def account(
 
 
 def _audit(camera: Camera, found: Account) -> None:
-    """captured = done + failed + waiting, by the ledger's own audit."""
+    """accepted = done + failed + waiting, by the ledger's own audit; and the drill's clients count without a hole."""
     audit = audit_camera(camera=camera)
     found.captured += audit.captured
+    if not audit.balanced:
+        found.lost.append(f"{camera}: {audit.lost_rows} rows of {audit.accepted} accepted frames are gone")
     if audit.missing:
         found.lost.append(f"{camera}: {audit.missing} sequences without a row: {audit.gaps}")
     if audit.without_file_count:

@@ -1,17 +1,19 @@
 """Sightings, the watchlist and its alerts for people."""
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from portrait.cameras.admin import CappedPaginator
-from portrait.gallery.models import Identity
+from portrait.gallery.admin import link_to
+from portrait.sightings.frame_admin import NOTHING, MadeByFrames, likeness
 from portrait.sightings.models import Alert, Sighting, Watch
 from portrait.sightings.selectors import with_open
 from portrait.sightings.services import erasure, watches
@@ -26,36 +28,36 @@ def picture_of(sighting: Sighting, height_px: int = 72) -> SafeString:
     )
 
 
-def link_to(identity: Identity) -> SafeString:
-    return format_html('<a href="{}">{}</a>', reverse("admin:gallery_identity_change", args=[identity.pk]), identity)
-
-
-class MadeByFrames:
-    """Rows that nobody adds or changes by hand."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+def picture_of_hit(alert: Alert, height_px: int = 72) -> SafeString:
+    """Of the sighting; before that has opened, the frame of the hit."""
+    if alert.sighting is not None:
+        return picture_of(alert.sighting, height_px)
+    if alert.detection is None:
+        return SafeString(NOTHING)
+    return format_html(
+        '<a href="{0}" target="_blank"><img src="{0}" height="{1}" style="border-radius:4px;max-width:100%" '
+        'loading="lazy" alt="no picture is kept"></a>',
+        reverse("frame-annotated", args=[alert.detection.frame_id]),
+        height_px,
+    )
 
 
 @admin.register(Sighting)
 class SightingAdmin(MadeByFrames, admin.ModelAdmin[Sighting]):
     """Deleting one takes it back, as in the API."""
 
-    list_display = ["picture_shown", "person", "camera", "first_seen", "last_seen", "hits", "is_open"]
+    list_display = ["picture_shown", "person", "camera", "first_seen", "duration", "hits", "alike", "is_open"]
     list_display_links = ["picture_shown", "first_seen"]
     list_filter = ["collection", "camera", "identity__kind", "first_seen"]
     search_fields = ["identity__name", "identity__external_id"]
     list_per_page = 50
     show_full_result_count = False
     paginator = CappedPaginator
-    fields = ["large_picture", "person", "camera", "first_seen", "last_seen", "hits", "similarity", "is_open"]
-    readonly_fields = ["large_picture", "person", "is_open"]
+    fields = ["large_picture", "person", "camera", "first_seen", "last_seen", "duration", "hits", "alike", "is_open"]
+    readonly_fields = ["large_picture", "person", "duration", "alike", "is_open"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Sighting]":
-        return with_open(super().get_queryset(request))
+        return with_open(super().get_queryset(request)).select_related("best__track")
 
     @admin.display(description="picture")
     def picture_shown(self, sighting: Sighting) -> SafeString:
@@ -69,9 +71,17 @@ class SightingAdmin(MadeByFrames, admin.ModelAdmin[Sighting]):
     def person(self, sighting: Sighting) -> SafeString:
         return link_to(sighting.identity)
 
-    @admin.display(description="still there", boolean=True)
-    def is_open(self, sighting: Sighting) -> bool:
-        return bool(getattr(sighting, "open", False))
+    @admin.display(ordering=F("last_seen") - F("first_seen"))
+    def duration(self, sighting: Sighting) -> str:
+        return str(timedelta(seconds=round((sighting.last_seen - sighting.first_seen).total_seconds())))
+
+    @admin.display(description="similarity", ordering="similarity")
+    def alike(self, sighting: Sighting) -> str:
+        return likeness(sighting.similarity, sighting.best.track if sighting.best else None)
+
+    @admin.display(description="still there")
+    def is_open(self, sighting: Sighting) -> str:
+        return "open" if getattr(sighting, "open", False) else NOTHING
 
     def delete_model(self, request: HttpRequest, obj: Sighting) -> None:
         erasure.delete_sighting(sighting=obj)
@@ -105,13 +115,20 @@ class WatchForm(forms.ModelForm[Watch]):
 @admin.register(Watch)
 class WatchAdmin(admin.ModelAdmin[Watch]):
     form = WatchForm
-    list_display = ["name", "person", "collection", "min_similarity", "enabled", "created_at"]
+    list_display = ["name", "person", "collection", "where", "min_similarity", "enabled", "created_at"]
     list_filter = ["collection", "enabled"]
     list_select_related = ["identity", "collection"]
     search_fields = ["name", "identity__name"]
     autocomplete_fields = ["identity"]
     filter_horizontal = ["cameras"]
     actions = ["switch_on", "switch_off"]
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Watch]":
+        return super().get_queryset(request).prefetch_related("cameras")
+
+    @admin.display(description="cameras")
+    def where(self, watch: Watch) -> str:
+        return "all" if watch.all_cameras else ", ".join(str(camera) for camera in watch.cameras.all()) or "none"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Watch | None = None) -> list[str]:
         return ["identity"] if obj else []  # its alerts are about this person
@@ -135,20 +152,28 @@ class WatchAdmin(admin.ModelAdmin[Watch]):
 
 @admin.register(Alert)
 class AlertAdmin(MadeByFrames, admin.ModelAdmin[Alert]):
-    list_display = ["picture_shown", "watch", "person", "camera", "captured_at", "similarity", "acknowledged_at"]
+    list_display = ["picture_shown", "watch", "person", "camera", "captured_at", "alike", "acknowledged_at"]
     list_display_links = ["captured_at"]
     list_filter = ["watch", "camera", ("acknowledged_at", admin.EmptyFieldListFilter), "captured_at"]
-    list_select_related = ["watch", "camera", "identity", "sighting"]
+    list_select_related = ["watch", "camera", "identity", "sighting", "detection"]
     search_fields = ["watch__name", "identity__name"]
     show_full_result_count = False
     paginator = CappedPaginator
-    fields = ["watch", "person", "camera", "captured_at", "similarity", "created_at", "acknowledged_at"]
-    readonly_fields = ["person"]
+    fields = ["large_picture", "watch", "person", "camera", "captured_at", "alike", "created_at", "acknowledged_at"]
+    readonly_fields = ["large_picture", "person", "alike"]
     actions = ["acknowledge"]
 
     @admin.display(description="picture")
     def picture_shown(self, alert: Alert) -> SafeString:
-        return picture_of(alert.sighting) if alert.sighting else SafeString("–")
+        return picture_of_hit(alert)
+
+    @admin.display(description="picture")
+    def large_picture(self, alert: Alert) -> SafeString:
+        return picture_of_hit(alert, 360)
+
+    @admin.display(description="similarity", ordering="similarity")
+    def alike(self, alert: Alert) -> str:
+        return f"{alert.similarity:.2f}"
 
     @admin.display(ordering="identity__name")
     def person(self, alert: Alert) -> SafeString:

@@ -55,6 +55,11 @@ class Track(models.Model):
     def __str__(self) -> str:
         return f"track {self.pk}"
 
+    @property
+    def likens_itself(self) -> bool:
+        """Its person is a stranger who was registered by its own faces: the similarity tells nothing."""
+        return self.registered_id is not None and self.registered_id == self.identity_id
+
 
 class Detection(models.Model):
     """One face in one frame. Its identity is its track's."""

@@ -39,6 +39,7 @@ def test_up_serves_reports_a_crash_refuses_a_second_and_stops_everything(
     assert _healthy(installation)
     for word in ("/admin/", "/api/docs/", str(installation.var / "log")):
         assert word in installation.terminal()
+    assert (installation.var / "sources").stat().st_mode & 0o777 == 0o700
     assert len(installation.group("site")) >= 6  # supervisor, web, two workers, beat, cameras
 
     second = installation.manage("up")

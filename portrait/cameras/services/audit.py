@@ -1,8 +1,6 @@
 """Is every frame accounted for? The ledger is compared with itself, and with the store.
 
-A camera's sequences run from its lowest to below `next_sequence`: so many frames were captured, and each of them is a
-row that waits, is done, failed or expired. What is missing between is a gap: a row that vanished, or, where the camera
-counts for itself, a frame that it never handed in.
+What balances, and what is a loss, says `services/balance.py`.
 
 Memory stays bounded: rows and files are compared an hour's folder at a time.
 """
@@ -21,6 +19,7 @@ from django.db.models.functions import Lag
 from django.utils import timezone
 
 from portrait.cameras.models import Camera, Frame, FrameState, frame_storage
+from portrait.cameras.services.balance import CameraAudit, Gap
 
 ROOT = "frames"
 IN_FLIGHT = timedelta(hours=1)
@@ -28,50 +27,6 @@ IN_FLIGHT = timedelta(hours=1)
 LISTED = 100
 CHUNK = 2000
 _DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Sequences without a row, the first and the last of them."""
-
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class CameraAudit:
-    """One camera's account. `gaps`, `without_file` and `orphans` list the first hundred; counts are of all."""
-
-    camera_id: str
-    camera: str
-    collection: str
-    captured: int
-    waiting: int
-    done: int
-    failed: int
-    expired: int
-    not_taken: int
-    """Frames that could not be stored and were never accepted: told, and not counted as lost."""
-    gaps: tuple[Gap, ...]
-    without_file: tuple[int, ...]
-    """Ids of frames that wait, are done or failed, and whose picture is not in the store."""
-    without_file_count: int
-    orphans: tuple[str, ...]
-    """Files that no frame names."""
-    orphan_count: int
-
-    @property
-    def missing(self) -> int:
-        """Sequences without a row."""
-        return self.captured - self.waiting - self.done - self.failed - self.expired
-
-    @property
-    def balanced(self) -> bool:
-        return self.missing == 0
-
-    def lost(self, *, ignore_gaps: bool = False) -> int:
-        """How many frames are lost: gaps (unless the camera counts for itself and leaves some), and missing files."""
-        return self.without_file_count + (0 if ignore_gaps else self.missing)
 
 
 @dataclass(slots=True)
@@ -96,7 +51,10 @@ def audit_camera(*, camera: Camera, delete_orphans: bool = False) -> CameraAudit
         camera_id=str(camera.pk),
         camera=camera.name,
         collection=camera.collection.name,
+        source_read=bool(camera.source),
         captured=counts["next"] - counts["first"] + counts["below"],
+        accepted=counts["accepted"],
+        pruned=counts["pruned"],
         **{state: counts[state] for state in FrameState.values},
         not_taken=status.not_taken if status else 0,
         gaps=gaps,
@@ -154,7 +112,7 @@ def _counts(camera: Camera) -> dict[str, int]:
     by_state: dict[str, Any] = {state: Count("frames", filter=Q(frames__state=state)) for state in FrameState.values}
     found: dict[str, Any] = dict(
         Camera.objects.filter(pk=camera.pk)
-        .values("next_sequence", "pruned_below")
+        .values("next_sequence", "pruned_below", "accepted", "pruned")
         .annotate(
             **by_state,
             first=Min("frames__sequence"),
@@ -169,6 +127,8 @@ def _counts(camera: Camera) -> dict[str, int]:
     return {state: found[state] for state in FrameState.values} | {
         "first": first,
         "below": found["below"],
+        "accepted": found["accepted"],
+        "pruned": found["pruned"],
         "last": last,
         "next": max(above, last + 1),
     }

@@ -40,8 +40,8 @@ def check_settings(**values: Any) -> None:
     window_s, gap_s = values.get("window_s"), values.get("gap_s")
     if window_s is not None and gap_s is not None and gap_s < window_s:
         raise CameraSettingsError(
-            f"gap_s must be at least window_s: gap_s is {gap_s:g}, window_s is {window_s:g}, and a sighting may not end "
-            "within its window.",
+            f"gap_s must be at least window_s: gap_s is {gap_s:g}, window_s is {window_s:g}, and a sighting may not "
+            "end within its window.",
             field="gap_s",
         )
     _check_rule(values.get("fps"), window_s, values.get("min_hits"))

@@ -27,6 +27,7 @@ from django.utils import timezone
 from inference.codec import decode, encode_jpeg
 from inference.errors import ImageError
 from inference.types import Image
+from portrait.cameras.addresses import SourceError, SourceKind, kind_of, resolve_path
 from portrait.cameras.models import Camera, Frame
 from portrait.cameras.services.backlog import acceptance_rates
 from portrait.core.pipelines import codec_limits, face_pipeline
@@ -34,6 +35,7 @@ from portrait.gallery.models import Portrait
 
 SAMPLES = 8
 NEWEST = 500
+UNKNOWN = "unknown: no frame came yet"
 
 Analyse = Callable[[bytes], object]
 
@@ -65,6 +67,10 @@ class Need:
     cores: float
     workers: int
     instances: int
+
+    @property
+    def known(self) -> bool:
+        return self.basis != UNKNOWN
 
 
 def sample_pictures(camera: Camera | None) -> tuple[str, list[bytes]]:
@@ -164,7 +170,7 @@ def _full_load(work: Analyse, pictures: Sequence[bytes], seconds: float, threads
 def _rate(camera: Camera, accepted_per_s: float) -> tuple[float, str]:
     if not camera.enabled:
         return 0.0, "switched off"
-    if camera.fps is not None and camera.source:
+    if camera.fps is not None and camera.source and _sampled(camera):
         return camera.fps, "its setting fps"
     if accepted_per_s:
         return accepted_per_s, "accepted in the last minute"
@@ -175,7 +181,15 @@ def _rate(camera: Camera, accepted_per_s: float) -> tuple[float, str]:
     count = times.count()
     if count > 1 and span["last"] > span["first"]:
         return (count - 1) / (span["last"] - span["first"]).total_seconds(), f"its newest {count} frames"
-    return 0.0, "unknown: no frame came yet"
+    return 0.0, UNKNOWN
+
+
+def _sampled(camera: Camera) -> bool:
+    """Whether its reader keeps to fps: of a folder of pictures it takes each one."""
+    try:
+        return kind_of(camera.source) is not SourceKind.PATH or not resolve_path(camera.source).is_dir()
+    except SourceError:
+        return True
 
 
 def _read(files: Sequence[FieldFile]) -> list[bytes]:

@@ -70,7 +70,8 @@ def annotated(frame: Frame) -> bytes:
 def _label(face: Detection) -> LabelledFace:
     text, colour = "unknown", STRANGER
     if face.identity is not None:
-        text = f"{face.identity.name} {face.similarity or 0:.2f}"
+        own = face.track is not None and face.track.likens_itself
+        text = face.identity.name if own else f"{face.identity.name} {face.similarity or 0:.2f}"
         colour = KNOWN if face.identity.kind == Identity.Kind.KNOWN else UNKNOWN_PERSON
     elif face.track is None or not face.track.template:
         text = "not decided"  # no face of the track was good enough

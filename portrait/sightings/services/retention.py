@@ -6,14 +6,14 @@ lasts into the time that is kept keeps all of its faces, and its best picture is
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
 from operator import itemgetter
 
 from django.db import IntegrityError, OperationalError, transaction
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -211,7 +211,7 @@ def _advance(run: _Run, camera: Camera) -> int:
         rows = list(takewhile(itemgetter(2), beyond.values_list("pk", "sequence", "due")[:ROWS_A_STEP]))
         if rows:
             Camera.objects.filter(pk=camera.pk).update(pruned_below=Greatest("pruned_below", rows[-1][1] + 1))
-        run.done.frames += _delete_empty(Frame.objects.filter(pk__in=[row[0] for row in rows]))
+        run.done.frames += _delete_empty(camera, [row[0] for row in rows])
     return len(rows)
 
 
@@ -220,7 +220,7 @@ def _delete_behind(run: _Run, camera: Camera) -> int:
     behind = Frame.objects.filter(_row_due(run, camera), camera=camera)
     pruned = Camera.objects.values_list("pruned_below", flat=True).filter(pk=camera.pk).first() or 0
     ids = list(behind.filter(_NOBODY, sequence__lt=pruned).values_list("pk", flat=True)[:ROWS_A_STEP])
-    run.done.frames += _delete_empty(Frame.objects.filter(pk__in=ids))
+    run.done.frames += _delete_empty(camera, ids)
     return len(ids)
 
 
@@ -229,5 +229,11 @@ def _row_due(run: _Run, camera: Camera) -> Q:
     return Q(captured_at__lt=before, finished_at__lt=before, state=FrameState.EXPIRED, picture="")
 
 
-def _delete_empty(frames: "QuerySet[Frame]") -> int:
-    return frames.filter(_NOBODY, state=FrameState.EXPIRED).delete()[1].get(Frame._meta.label, 0)
+def _delete_empty(camera: Camera, ids: Sequence[int]) -> int:
+    """Those of these rows that are expired and in which nobody is; the camera's account knows how many."""
+    with transaction.atomic():
+        empty = Frame.objects.filter(_NOBODY, pk__in=ids, state=FrameState.EXPIRED)
+        deleted = empty.delete()[1].get(Frame._meta.label, 0)
+        if deleted:
+            Camera.objects.filter(pk=camera.pk).update(pruned=F("pruned") + deleted)
+    return deleted

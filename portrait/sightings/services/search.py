@@ -22,6 +22,8 @@ from portrait.sightings.selectors import (
 )
 
 CANDIDATES = 20
+SAME = 5e-5
+"""Similarities are told to four digits: a face that is as like as the portrait, but for rounding, is what is named."""
 FIRST_ROWS, MOST_ROWS = 500, 20_000
 
 
@@ -106,8 +108,8 @@ def _by_likeness(found: FoundSighting) -> tuple[float, float]:
 
 def _found(row: Sighting, matches: _Matches, alike: dict[UUID, float]) -> FoundSighting:
     by_face, by_identity = matches.sightings.get(row.pk), alike.get(row.identity_id, 0.0)
-    if by_face is not None and by_face >= by_identity:
-        return FoundSighting(row, by_face, "face")
+    if by_face is not None and by_face > by_identity - SAME:
+        return FoundSighting(row, max(by_face, by_identity), "face")
     return FoundSighting(row, by_identity, "identity")
 
 

@@ -452,3 +452,18 @@ def test_a_sequence_near_the_end_of_all_counting_is_refused_and_the_camera_goes_
     assert client.post(url, {"image": b64(picture())}, format="json").status_code == 202
     camera.refresh_from_db()
     assert camera.next_sequence == 3
+
+
+def test_frames_are_not_pushed_to_a_camera_that_portrait_reads(client: APIClient, url: str, camera: Camera) -> None:
+    Camera.objects.filter(pk=camera.pk).update(source="rtsp://10.0.0.1/")
+    for body in ({"image": b64(picture())}, {"frames": [{"image": b64(picture())}]}):
+        answer = client.post(url, body)
+        assert error_of(answer) == (409, "camera_is_read")
+        assert "make a camera without a source" in answer.json()["error"]["message"]
+    assert not Frame.objects.exists()
+
+
+def test_a_cameras_key_learns_nothing_of_other_cameras_that_are_read(client: APIClient, other_camera: Camera) -> None:
+    Camera.objects.filter(pk=other_camera.pk).update(source="rtsp://10.0.0.1/")
+    answer = client.post(f"/api/v1/cameras/{other_camera.pk}/frames", {"image": b64(picture())})
+    assert error_of(answer) == (404, "not_found")

@@ -132,10 +132,12 @@ def test_the_state_of_reading_is_told_and_not_set(admin: APIClient, camera: Came
     CaptureStatus.objects.filter(camera=camera).update(
         state="retrying", since=since, message="no route to host", lag_s=1.5, captured=7, not_taken=2, restarts=4
     )
-    body = {"status": {"state": "running"}, "backlog": {"waiting": 5}, "next_sequence": 99}
+    body = {"status": {"state": "running"}, "backlog": {"waiting": 5}}
     status = admin.patch(f"/api/v1/cameras/{camera.pk}", body).json()["status"]
     assert (status["state"], status["message"], status["lag_s"]) == ("retrying", "no route to host", 1.5)
     assert (status["captured"], status["not_taken"], status["restarts"]) == (7, 2, 4)
+    answer = admin.patch(f"/api/v1/cameras/{camera.pk}", {"next_sequence": 99})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "next_sequence")
     camera.refresh_from_db()
     assert camera.next_sequence == 0
 
@@ -322,3 +324,29 @@ def test_a_collection_is_deleted_from_the_admin_in_steps_too(
         pre_delete.disconnect(note, sender=Collection)
     assert left == [0], "the cameras went before"
     assert not Collection.objects.filter(pk=collection.pk).exists()
+
+
+def test_a_field_that_nobody_knows_is_refused_by_name(admin: APIClient, camera: Camera) -> None:
+    body = {"name": "x", "collection": camera.collection.name, "keep_frame_h": 1}
+    made = admin.post("/api/v1/cameras", body)
+    changed = admin.patch(f"/api/v1/cameras/{camera.pk}", {"keep_frame_h": 1})
+    for answer in (made, changed):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["field"]) == (400, "invalid", "keep_frame_h")
+        assert "keep_frames_h" in error["message"]
+        assert "backlog" not in error["message"], "what is only told is not offered"
+    assert list(Camera.objects.all()) == [camera]
+    told = admin.get(f"/api/v1/cameras/{camera.pk}").json()
+    assert admin.patch(f"/api/v1/cameras/{camera.pk}", told).status_code == 200, "an answer may be sent back"
+
+
+def test_a_query_parameter_that_nobody_knows_is_refused_by_name(reader: APIClient, camera: Camera) -> None:
+    for name in ("cameras", "frames", "sightings", "alerts"):
+        answer = reader.get(f"/api/v1/{name}?limit=2")
+        error = answer.json()["error"]
+        assert (name, answer.status_code, error["field"]) == (name, 400, "limit")
+        assert "page_size" in error["message"]
+        assert reader.get(f"/api/v1/{name}?page_size=2&format=json").status_code == 200
+        assert reader.get(f"/api/v1/{name}?cursor=").status_code == 200
+    assert reader.get(f"/api/v1/frames?camera[0]={camera.pk}").status_code == 200
+    assert reader.get("/api/v1/frames?state[0]=done").status_code == 400

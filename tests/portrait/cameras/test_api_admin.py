@@ -176,4 +176,33 @@ def test_a_key_for_a_camera_at_the_command_line(camera: Camera, other_camera: Ca
     with pytest.raises(CommandError, match="Of another collection"):
         foreign = other_camera.collection.name
         call_command("apikey", "create", "x", "--camera", name, "--collection", foreign)
+    with pytest.raises(CommandError, match="--scope enrol"):
+        call_command("apikey", "create", "x", "--scope", "admin", "--camera", name)
     assert ApiKey.objects.count() == 1
+
+
+def test_a_long_error_is_cut_in_the_list(clerk: Client, accept: Accept) -> None:
+    frame, message = accept(1)[0], "Nothing answered. " * 10
+    Frame.objects.filter(pk=frame.pk).update(state="failed", error_code="x", error_message=message)
+    page = clerk.get(reverse(FRAMES)).content.decode()
+    assert page.count(message) == 1, "only as the title"
+    assert "x: Nothing answered." in page
+    assert message.strip() in clerk.get(reverse("admin:cameras_frame_change", args=[frame.pk])).content.decode()
+
+
+def test_titles_name_the_camera(clerk: Client, collection: Collection, accept: Accept) -> None:
+    frame = accept(1)[0]
+    page = clerk.get(reverse("admin:cameras_frame_change", args=[frame.pk])).content.decode()
+    assert f"<h2>{frame.camera.name}/{frame.sequence}</h2>" in page
+    assert f"{frame.captured_at:%Y-%m-%d %H:%M:%S}" in page, "with seconds"
+    camera = create_camera(collection=collection, name="street", source=SOURCE)
+    assert "street idle" in clerk.get(reverse("admin:cameras_camera_change", args=[camera.pk])).content.decode()
+    with CaptureQueriesContext(connection) as captured:
+        assert str(Frame.objects.get(pk=frame.pk)) == f"{frame.camera_id}/{frame.sequence}"
+    assert len(captured) == 1, "a name that was not read is not asked for"
+
+
+def test_the_menu_has_what_is_used(clerk: Client) -> None:
+    page = clerk.get(reverse("admin:index")).content.decode()
+    assert "Periodic tasks" in page
+    assert not [name for name in ("Solar", "Clocked", "Crontab", "Interval") if name in page]

@@ -21,6 +21,7 @@ from portrait.cameras.services.accept import accept_frames
 from portrait.cameras.services.audit import Gap, audit_camera, leftovers
 from portrait.cameras.services.cameras import create_camera
 from portrait.gallery.models import Collection
+from portrait.sightings.services.retention import KEEP_ROWS, expire_due
 from tests.api_clients import plain_jpeg
 from tests.portrait.cameras.conftest import Accept, Broker
 
@@ -62,7 +63,8 @@ def mixed(accept: Accept) -> list[Frame]:
 def test_a_sound_ledger_balances(camera: Camera, mixed: list[Frame]) -> None:
     found = audit_camera(camera=camera)
     assert (found.captured, found.waiting, found.done, found.failed, found.expired) == (12, 5, 3, 3, 1)
-    assert (found.missing, found.balanced, found.lost(), found.gaps) == (0, True, 0, ())
+    assert (found.accepted, found.pruned, found.lost_rows, found.missing) == (12, 0, 0, 0)
+    assert (found.balanced, found.lost(gaps=True), found.gaps) == (True, 0, ())
     assert (found.without_file_count, found.orphan_count) == (0, 0)
     told = command("audit")
     assert "No frame is lost." in told
@@ -78,11 +80,13 @@ def test_a_row_that_vanished_is_a_gap_at_the_end_too(camera: Camera, mixed: list
     Frame.objects.filter(sequence__in=[2, 3, 4, 7, 11]).delete()
     found = audit_camera(camera=camera)
     assert found.gaps == (Gap(2, 4), Gap(7, 7), Gap(11, 11))
-    assert (found.missing, found.lost(), found.balanced) == (5, 5, False)
+    assert (found.missing, found.lost_rows, found.lost(), found.balanced) == (5, 5, 5, False)
+    assert (found.lost(gaps=True), found.lost(gaps=False)) == (5, 5)
     with pytest.raises(CommandError, match=r"5 frame\(s\) are lost") as error:
         command("audit")
     assert error.value.returncode == 1
-    command("audit", "--ignore-gaps")
+    with pytest.raises(CommandError, match=r"5 frame\(s\) are lost"):
+        command("audit", "--ignore-gaps")
 
 
 def test_all_rows_gone(camera: Camera, accept: Accept) -> None:
@@ -96,6 +100,41 @@ def test_a_camera_that_counts_for_itself_may_begin_anywhere(camera: Camera, acce
         accept(sequence=sequence)
     found = audit_camera(camera=camera)
     assert (found.captured, found.missing, found.gaps) == (6, 3, (Gap(1002, 1004),))
+    assert (found.accepted, found.lost_rows, found.never_received, found.lost()) == (3, 0, 3, 0)
+    told = command("audit", "--camera", str(camera.pk))
+    assert "sequences never received: 1002-1004: no loss: whoever pushes counts (--gaps counts them as lost)" in told
+    assert "No frame is lost." in told
+    with pytest.raises(CommandError, match=r"3 frame\(s\) are lost"):
+        command("audit", "--gaps")
+    with pytest.raises(CommandError, match="not allowed with"):
+        command("audit", "--gaps", "--ignore-gaps")
+
+
+def test_a_gap_of_a_camera_that_is_read_is_lost_unless_it_is_ignored(collection: Collection) -> None:
+    camera = Camera.objects.create(collection=collection, name="read", source="rtsp://10.0.0.1/")
+    accept_frames(camera=camera, incoming=[IncomingFrame(plain_jpeg(), sequence=number) for number in (0, 1, 4)])
+    found = audit_camera(camera=camera)
+    assert (found.balanced, found.never_received, found.lost(), found.lost(gaps=False)) == (True, 2, 2, 0)
+    with pytest.raises(CommandError, match=r"2 frame\(s\) are lost"):
+        command("audit", "--camera", "read")
+    told = command("audit", "--camera", "read", "--ignore-gaps")
+    assert "sequences never received: 2-3: frames of the source that could not be stored; not counted" in told
+
+
+def test_accepted_counts_each_frame_once_and_nothing_that_was_refused(camera: Camera) -> None:
+    frame = IncomingFrame(plain_jpeg(), sequence=3)
+    accept_frames(camera=camera, incoming=[frame, frame, IncomingFrame(b"no picture"), IncomingFrame(plain_jpeg())])
+    accept_frames(camera=camera, incoming=[frame])
+    camera.refresh_from_db()
+    assert camera.accepted == Frame.objects.filter(camera=camera).count() == 2
+
+
+def test_rows_that_nobody_accepted_are_told_and_are_no_loss(camera: Camera, accept: Accept) -> None:
+    accept(3)
+    Camera.objects.filter(pk=camera.pk).update(accepted=1)
+    found = audit_camera(camera=camera)
+    assert (found.lost_rows, found.balanced, found.lost()) == (-2, False, 0)
+    assert "2 row(s) more than were accepted" in command("audit", "--camera", str(camera.pk))
 
 
 def test_more_gaps_than_are_listed(camera: Camera, accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +245,7 @@ def test_what_was_not_taken_is_told(camera: Camera, accept: Accept) -> None:
     accept(1)
     CaptureStatus.objects.update(not_taken=3)
     assert audit_camera(camera=Camera.objects.get()).not_taken == 3
-    assert "3 frame(s) could not be stored" in command("audit")
+    assert "3 frame(s) of the source could not be stored" in command("audit")
 
 
 def test_json(camera: Camera, mixed: list[Frame]) -> None:
@@ -214,7 +253,8 @@ def test_json(camera: Camera, mixed: list[Frame]) -> None:
     assert told["lost"] == 0
     (account,) = [each for each in told["cameras"] if each["camera_id"] == str(camera.pk)]
     parts = [account[state] for state in FrameState.values]
-    assert account["captured"] == sum(parts) == 12
+    assert account["captured"] == account["accepted"] == sum(parts) == 12
+    assert (account["pruned"], account["lost_rows"], account["never_received"], account["balanced"]) == (0, 0, 0, True)
 
 
 def test_names_of_cameras(camera: Camera, other_camera: Camera, accept: Accept) -> None:
@@ -273,7 +313,9 @@ def test_the_exit_status(camera: Camera, accept: Accept, capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         ManagementUtility(["manage.py", "frames", "audit"]).execute()
     assert ended.value.code == 1
-    assert "no frame has the sequences 1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "LOST: the rows of 1 accepted frame(s) are gone" in told
+    assert "the lost rows had the sequences 1" in told
 
 
 def test_the_store_is_where_the_tests_are() -> None:
@@ -284,10 +326,15 @@ def test_the_store_is_where_the_tests_are() -> None:
 def test_rows_that_retention_took_away_are_not_lost(collection: Collection) -> None:
     camera = Camera.objects.create(collection=collection, name="old")
     accept_frames(camera=camera, incoming=[IncomingFrame(plain_jpeg(), sequence=number) for number in range(6)])
-    Frame.objects.filter(camera=camera, sequence__in=[0, 2, 3]).delete()
-    assert audit_camera(camera=camera).missing == 2
-    Camera.objects.filter(pk=camera.pk).update(pruned_below=4)
+    old = timezone.now() - KEEP_ROWS - timedelta(days=camera.keep_frames_h / 24 + 1)
+    ended = Frame.objects.filter(camera=camera, sequence__in=[0, 1, 3])
+    ended.update(state=FrameState.DONE, captured_at=old, finished_at=old)
+    assert expire_due().frames == 2
     audit = audit_camera(camera=camera)
-    assert (audit.missing, audit.gaps, audit.captured, audit.waiting) == (0, (), 3, 3)
+    assert (audit.accepted, audit.pruned, audit.expired, audit.waiting) == (6, 2, 1, 3)
+    assert (audit.lost_rows, audit.missing, audit.gaps, audit.captured) == (0, 0, (), 4)
     Frame.objects.filter(camera=camera, sequence=4).delete()
-    assert (audit_camera(camera=camera).missing, audit_camera(camera=camera).gaps) == (1, (Gap(4, 4),))
+    audit = audit_camera(camera=camera)
+    assert (audit.lost_rows, audit.missing, audit.gaps) == (1, 1, (Gap(4, 4),))
+    Camera.objects.filter(pk=camera.pk).update(pruned_below=5)
+    assert audit_camera(camera=camera).lost() == 1, "a row that is gone below what retention looked at is lost too"

@@ -1,14 +1,17 @@
 """What waits and when it will be done: as JSON, for Prometheus, and what this machine can do about it."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from portrait.cameras.incoming import IncomingFrame
@@ -19,6 +22,7 @@ from portrait.cameras.services import capacity
 from portrait.cameras.services.accept import accept_frames
 from portrait.cameras.services.backlog import Backlog, backlogs, total
 from portrait.cameras.services.capacity import Speed
+from portrait.celery import app
 from portrait.core.models import Scope
 from portrait.demo.photos import PhotoSet
 from tests.api_clients import MakeClient
@@ -170,6 +174,37 @@ def test_the_verdict() -> None:
     assert "little to spare" in verdict(3.5, 4)
     assert "keeps up: the cameras need 1.0 of 4 cores (25%)" in verdict(1, 4)
     assert "No camera produces" in verdict(0, 4)
+
+
+def test_no_verdict_over_cameras_whose_rate_is_not_known() -> None:
+    assert "2 cameras unknown" in verdict(0, 4, unknown=2)
+    told = verdict(1, 4, unknown=1)
+    assert "1 camera unknown" in told
+    assert "The others need 1.0 of 4 cores (25%)" in told
+    assert "machine keeps up:" not in told
+    assert "does not keep up" in verdict(6, 4, unknown=1)
+    assert "1 more unknown" in verdict(6, 4, unknown=1)
+
+
+def test_capacity_warns_of_a_running_worker_and_counts_unknown_cameras(
+    camera: Camera, other_camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = StringIO(), StringIO()
+    call_command("capacity", "--seconds", "0.5", "--json", stdout=out, stderr=err)
+    told = json.loads(out.getvalue())
+    assert (told["unknown"], told["keeps_up"], err.getvalue()) == (2, None, "")
+    monkeypatch.setattr(app.control, "ping", lambda **options: [{"worker@here": {"ok": "pong"}}])
+    out, err = StringIO(), StringIO()
+    call_command("capacity", "--seconds", "0.5", stdout=out, stderr=err)
+    assert "2 cameras unknown" in out.getvalue()
+    assert "A worker is running (worker@here)" in err.getvalue()
+
+
+def test_the_fps_of_a_folder_is_no_rate(camera: Camera, tmp_path: Path, settings: Settings) -> None:
+    settings.PORTRAIT = replace(settings.PORTRAIT, source_dirs=[tmp_path.resolve()])
+    (tmp_path / "pictures").mkdir()
+    Camera.objects.update(source="pictures", fps=2)
+    assert capacity.produced([Camera.objects.get()])[camera.pk] == (0.0, capacity.UNKNOWN)
 
 
 def test_what_a_camera_produces(camera: Camera, accept: Accept) -> None:

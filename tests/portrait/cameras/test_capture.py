@@ -238,6 +238,14 @@ def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
     assert fingerprint(write_video(tmp_path / "two.avi", 10, first=1)) != before
 
 
+def copied(folder: Path, count: int) -> None:
+    """Pictures that share a moment, as copied files do."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.jpg").write_bytes(jpeg(number))
+        os.utime(folder / f"{number}.jpg", (1_700_000_000, 1_700_000_000))
+
+
 # --- a reader -------------------------------------------------------------------------------------
 
 
@@ -306,6 +314,16 @@ def test_frames_stored_before_a_crash_are_met_again_and_not_doubled(
     assert read_until(camera, None) is Exit.DONE
     assert list(Frame.objects.order_by("sequence").values_list("id", "sha256")) == before
     assert CaptureStatus.objects.get(camera=camera).captured == 40
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_folder_every_picture_is_a_frame_whatever_fps_says(
+    collection: Collection, read_until: Callable[..., Exit], sources: Path
+) -> None:
+    copied(sources / "pictures", 12)
+    camera = Camera.objects.create(collection=collection, name="folder", source="pictures", fps=1)
+    assert read_until(camera, None) is Exit.DONE
+    assert list(Frame.objects.order_by("sequence").values_list("sequence", flat=True)) == list(range(12))
 
 
 @pytest.mark.django_db(transaction=True)

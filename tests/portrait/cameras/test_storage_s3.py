@@ -50,7 +50,7 @@ from unittest import mock
 from storages.backends.s3 import S3File
 frame = Frame.objects.get(sequence=0)
 broken = botocore.exceptions.ResponseStreamingError(error="injected: the connection broke")
-with mock.patch.object(S3File, "_get_file", side_effect=broken), mock.patch.object(S3File, "close"):
+with mock.patch.object(S3File, "file", new_callable=mock.PropertyMock, side_effect=broken):
     try:
         frame.picture.open("rb")
     except OSError as error:

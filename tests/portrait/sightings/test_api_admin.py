@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from portrait.gallery.models import Collection, Identity
-from portrait.sightings.models import Alert, Detection, Sighting, Watch
+from portrait.sightings.models import Alert, Detection, Sighting, Track, Watch
 from tests.portrait.sightings import seen
 from tests.portrait.sightings.seen import NOON, STRANGER
 
@@ -167,3 +167,61 @@ def test_sightings_and_alerts_are_counted_no_further_than_needed(
         assert counts
         assert all("LIMIT 2" in sql for sql in counts), counts
         assert f"2 {name}s" in page
+
+
+def test_the_page_of_a_frame_shows_its_faces(root: Client, collection: Collection, nobody: Identity) -> None:
+    row = seen.seen_once(seen.make_camera(collection), STRANGER, nobody)
+    assert row.best
+    address = f"/admin/cameras/frame/{row.best.frame_id}/change/"
+    page = root.get(address).content.decode()
+    assert f'<img src="/api/v1/frames/{row.best.frame_id}/annotated"' in page
+    assert f"/admin/gallery/identity/{nobody.pk}/change/" in page
+    assert "0.90" in page
+    Track.objects.update(registered=nobody, similarity=1.0)
+    assert "0.90" not in root.get(address).content.decode(), "compared with himself"
+    assert root.post(address, {}).status_code == 403
+
+
+def test_a_stranger_is_not_compared_with_himself(root: Client, collection: Collection, nobody: Identity) -> None:
+    row = seen.seen_once(seen.make_camera(collection), STRANGER, nobody, seconds=75)
+    addresses = ["/admin/sightings/sighting/", f"/admin/sightings/sighting/{row.pk}/change/"]
+    for address in addresses:
+        page = root.get(address).content.decode()
+        assert "0.90" in page
+        assert "0:01:15" in page
+    Track.objects.update(registered=nobody)
+    assert not any("0.90" in root.get(address).content.decode() for address in addresses)
+
+
+def test_an_alert_has_a_picture_before_its_sighting(root: Client, collection: Collection, nobody: Identity) -> None:
+    row = seen.seen_once(seen.make_camera(collection), STRANGER, nobody)
+    alert = alert_of(row)
+    Alert.objects.update(sighting=None, detection=row.best, similarity=0.98765)
+    assert row.best
+    for address in ("/admin/sightings/alert/", f"/admin/sightings/alert/{alert.pk}/change/"):
+        page = root.get(address).content.decode()
+        assert f'<img src="/api/v1/frames/{row.best.frame_id}/annotated"' in page
+        assert "0.99" in page
+        assert "0.98765" not in page
+
+
+def test_watches_tell_their_cameras(root: Client, collection: Collection, nobody: Identity) -> None:
+    watch = Watch.objects.create(collection=collection, name="w", identity=nobody)
+    assert '<td class="field-where">all</td>' in root.get("/admin/sightings/watch/").content.decode()
+    Watch.objects.update(all_cameras=False)
+    watch.cameras.set([seen.make_camera(collection, name) for name in ("gate", "yard")])
+    assert '<td class="field-where">gate, yard</td>' in root.get("/admin/sightings/watch/").content.decode()
+
+
+def test_a_person_leads_to_his_sightings(root: Client, collection: Collection, nobody: Identity) -> None:
+    other = Identity.objects.create(collection=collection, name="Mia")
+    camera = seen.make_camera(collection)
+    seen.seen_once(camera, STRANGER, nobody)
+    seen.seen_once(camera, STRANGER, other, NOON + timedelta(minutes=1))
+    address = f"/admin/sightings/sighting/?identity__id__exact={other.pk}"
+    assert address in root.get(f"/admin/gallery/identity/{other.pk}/change/").content.decode()
+    assert "1 sighting" in root.get(address).content.decode()
+    Identity.objects.filter(pk=other.pk).update(hidden=True)
+    page = root.get("/admin/gallery/identity/").content.decode()
+    assert page.count('<td class="field-is_hidden">hidden</td>') == 1
+    assert "icon-no" not in page

@@ -104,6 +104,7 @@ def test_a_picture_that_cannot_be_read_fails_with_the_reason_and_stops_no_other(
     bad = Frame.objects.get(pk=ids[1])
     assert bad.error_code == "corrupt_image"
     assert "truncated or damaged" in bad.error_message
+    assert "send the original file again, with another sequence" in bad.error_message
     assert bad.picture
 
 

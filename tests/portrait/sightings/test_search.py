@@ -48,11 +48,22 @@ def test_a_photo_finds_when_and_where_a_person_was(reader: APIClient, collection
     answer = ask(reader, SMALL, collection=collection.name)
     assert [row["id"] for row in answer["sightings"]] == [str(second.id), str(first.id)]
     assert [row["identity"]["name"] for row in answer["identities"]] == ["Eileen"]
-    assert {row["matched_by"] for row in answer["sightings"]} == {"face"}
     assert all(row["similarity"] >= 0.5 for row in answer["sightings"])
     assert answer["sightings"][0]["camera"] == {"id": str(yard.id), "name": "yard"}
     assert (answer["faces"], answer["more"]) == ([], False)
     assert answer["face"]["box"] == seen.faces(SMALL)[0].box.as_list()
+
+
+def test_matched_by_names_what_the_similarity_is_of(reader: APIClient, collection: Collection) -> None:
+    hopper = seen.enrol(collection, "Grace", "hopper")
+    camera = seen.make_camera(collection)
+    row = seen.seen_once(camera, "dark", hopper)
+    (by_face,) = ask(reader, "dark", collection=collection.name)["sightings"]
+    (by_portrait,) = ask(reader, "hopper", collection=collection.name)["sightings"]
+    assert by_face["id"] == by_portrait["id"] == str(row.id)
+    assert (by_face["matched_by"], by_portrait["matched_by"]) == ("face", "identity")
+    (alike,) = ask(reader, "hopper", collection=collection.name)["identities"]
+    assert by_portrait["similarity"] == alike["similarity"]
 
 
 def test_unknown_people_are_found_by_what_cameras_saw(

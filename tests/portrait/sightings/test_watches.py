@@ -218,3 +218,22 @@ def test_a_watch_without_cameras_watches_all_until_some_are_named(enroller: APIC
     address = f"/api/v1/watches/{made['id']}"
     assert enroller.patch(address, {"cameras": [str(camera.id)]}, format="json").json()["all_cameras"] is False
     assert enroller.patch(address, {"name": "Other"}, format="json").json()["all_cameras"] is False
+
+
+def test_a_field_that_nobody_knows_is_refused_by_name(enroller: APIClient, collection: Collection) -> None:
+    hopper = Identity.objects.create(collection=collection, name="Grace")
+    error = post(enroller, 400, identity=str(hopper.id), camera=["x"])["error"]
+    assert error["field"] == "camera"
+    assert "cameras" in error["message"]
+    form = {"name": "Mia", "collection": collection.name, "bogus": "1"}
+    form["image"] = SimpleUploadedFile("p.jpg", seen.pictures()["collins"])  # type: ignore[assignment]
+    answer = enroller.post("/api/v1/watches", form, format="multipart")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "bogus")
+    made = post(enroller, identity=str(hopper.id))
+    answer = enroller.patch(f"/api/v1/watches/{made['id']}", {"enable": False}, format="json")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "enable")
+    assert enroller.get(f"/api/v1/watches/{made['id']}").json()["enabled"] is True
+    camera = seen.make_camera(collection)
+    indexed = {"name": "Mia", "identity": str(hopper.id), "cameras[0]": str(camera.id)}
+    made = enroller.post("/api/v1/watches", indexed, format="multipart").json()
+    assert [each["id"] for each in made["cameras"]] == [str(camera.id)]

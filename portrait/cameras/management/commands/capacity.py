@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from kombu.exceptions import OperationalError
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from portrait.cameras.models import Camera
 from portrait.cameras.selectors import cameras_named
 from portrait.cameras.services import capacity
 from portrait.cameras.services.capacity import Need, Speed
+from portrait.celery import app
 from portrait.core.errors import PortraitError
 
 TABLE_WIDTH = 120
@@ -38,6 +40,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             cameras = cameras_named(options["camera"] or [])
+            self._warn_of_workers()
             speeds = self._measure(cameras, options["seconds"])
         except PortraitError as error:
             raise CommandError(error.message) from error
@@ -67,22 +70,29 @@ class Command(BaseCommand):
         return speeds
 
     def _tell(self, needs: list[Need], speeds: list[Speed], total: Need, *, as_json: bool) -> None:
-        cores = settings.PORTRAIT.cores
-        keeps_up = total.cores <= cores
+        cores, unknown = settings.PORTRAIT.cores, sum(not each.known for each in needs)
         if as_json:
             told = {
                 "cores": cores,
                 "speeds": [asdict(speed) | {"core_s": speed.core_s} for speed in speeds],
                 "cameras": [asdict(need) for need in needs],
                 "total": asdict(total),
-                "keeps_up": keeps_up,
+                "unknown": unknown,
+                "keeps_up": None if unknown and total.cores <= cores else total.cores <= cores,
             }
             self.stdout.write(json.dumps(told, indent=2))
             return
         self._print(_speed_table(needs, speeds))
         if needs:
             self._print(_need_table([*needs, total]))
-        self.stdout.write(verdict(total.cores, cores))
+        self.stdout.write(verdict(total.cores, cores, unknown=unknown))
+
+    def _warn_of_workers(self) -> None:
+        if workers := running_workers():
+            self.stderr.write(
+                f"A worker is running ({', '.join(workers)}): while it has frames to process, what is measured is only "
+                "what it leaves over. Stop the workers for a true figure."
+            )
 
     def _print(self, table: Table) -> None:
         console = Console(width=max(Console().width, TABLE_WIDTH))
@@ -91,15 +101,33 @@ class Command(BaseCommand):
         self.stdout.write(capture.get())
 
 
-def verdict(needed: float, cores: int) -> str:
-    """Whether this machine keeps up, in words."""
+def running_workers() -> list[str]:
+    """The workers that answer now; none where the broker does not."""
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+            answers = app.control.ping(timeout=1.0, connection=connection)
+    except (OSError, OperationalError):
+        return []
+    return sorted(name for answer in answers or [] for name in answer)
+
+
+def verdict(needed: float, cores: int, *, unknown: int = 0) -> str:
+    """Whether this machine keeps up, in words. unknown: of so many cameras nobody knows what they produce."""
+    if unknown and needed <= cores:
+        others = f"The others need {needed:.1f} of {cores} cores ({needed / cores:.0%}). " if needed else ""
+        return (
+            f"{unknown} camera{'s' if unknown > 1 else ''} unknown: no frame came yet, so that nobody can say whether "
+            f"this machine keeps up. {others}Set their fps, or let frames come for a minute and ask again."
+        )
     if needed == 0:
         return "No camera produces frames yet."
+    besides = f" {unknown} more unknown: no frame came from them yet." if unknown else ""
     used = f"{needed:.1f} of {cores} cores ({needed / cores:.0%})"
     if needed > cores:
         return (
             f"This machine does not keep up: the cameras need {used}. The backlog grows on disk: "
-            "add machines, or take fewer frames (fps)."
+            f"add machines, or take fewer frames (fps).{besides}"
         )
     if needed > NEARLY * cores:
         return f"This machine keeps up, with little to spare: the cameras need {used}."
@@ -128,5 +156,6 @@ def _need_table(needs: list[Need]) -> Table:
     for need in needs:
         workers = str(need.workers) if need.produced_per_s else "-"
         instances = str(need.instances) if need.produced_per_s else "-"
-        table.add_row(need.name, f"{need.produced_per_s:.2f}", need.basis, f"{need.cores:.2f}", workers, instances)
+        rate, cores = (f"{need.produced_per_s:.2f}", f"{need.cores:.2f}") if need.known else ("?", "?")
+        table.add_row(need.name, rate, need.basis, cores, workers, instances)
     return table

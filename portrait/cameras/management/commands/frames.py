@@ -12,12 +12,17 @@ from rich.table import Table
 
 from portrait.cameras.models import Camera, Frame, FrameState
 from portrait.cameras.selectors import cameras_named
-from portrait.cameras.services.audit import LISTED, CameraAudit, audit_camera, leftovers, orphans_elsewhere
+from portrait.cameras.services.audit import LISTED, audit_camera, leftovers, orphans_elsewhere
+from portrait.cameras.services.balance import CameraAudit
 from portrait.cameras.services.reopen import reopen
 from portrait.core.errors import PortraitError
 
 TABLE_WIDTH = 120
-COLUMNS = ("camera", "captured", "done", "failed", "waiting", "expired", "missing", "without file", "orphans")
+COLUMNS = ("camera", "accepted", "done", "failed", "waiting", "expired", "pruned", "lost", "no file", "orphans")
+FORMULA = "accepted = done + failed + waiting + expired + pruned (rows that retention took away) + lost"
+
+
+RESULTS = ("lost_rows", "missing", "never_received", "balanced")
 
 
 class Command(BaseCommand):
@@ -27,10 +32,19 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True)
         audit = actions.add_parser("audit", help="prove that no frame is lost; fails if one is")
         audit.add_argument("--json", action="store_true", help="print the account as JSON")
-        audit.add_argument(
+        gaps = audit.add_mutually_exclusive_group()
+        gaps.add_argument(
+            "--gaps",
+            action="store_const",
+            const=True,
+            help="sequences never received are lost frames for pushed cameras too: their clients count without a hole",
+        )
+        gaps.add_argument(
             "--ignore-gaps",
-            action="store_true",
-            help="sequences without a frame are no loss: a camera counts for itself",
+            dest="gaps",
+            action="store_const",
+            const=False,
+            help="sequences never received are no loss, even of cameras that Portrait reads",
         )
         audit.add_argument("--delete-orphans", action="store_true", help="remove files that nothing names")
         listing = actions.add_parser("list", help="the newest frames of a state, with the reason of a failure")
@@ -56,15 +70,15 @@ class Command(BaseCommand):
         audits = [audit_camera(camera=camera, delete_orphans=delete) for camera in cameras]
         strays, stray_count = ((), 0) if options["camera"] else leftovers(delete=delete)
         elsewhere = {} if options["camera"] else orphans_elsewhere(delete=delete)
-        lost = sum(audit.lost(ignore_gaps=options["ignore_gaps"]) for audit in audits)
+        lost = sum(audit.lost(gaps=options["gaps"]) for audit in audits)
         if options["json"]:
-            told = [asdict(audit) | {"missing": audit.missing, "balanced": audit.balanced} for audit in audits]
+            told = [asdict(audit) | {name: getattr(audit, name) for name in RESULTS} for audit in audits]
             orphans = {"files": strays, "count": stray_count}
             others = {root: {"files": files, "count": count} for root, (files, count) in elsewhere.items()}
             account = {"cameras": told, "orphans_of_no_camera": orphans, "orphans_elsewhere": others, "lost": lost}
             self.stdout.write(json.dumps(account, indent=2))
         else:
-            self._tell(audits)
+            self._tell(audits, gaps=options["gaps"])
             self._listed("belong to no camera", strays, stray_count)
             for root, (files, count) in elsewhere.items():
                 self._listed(f"are files under {root}/ that nothing names", files, count)
@@ -75,29 +89,31 @@ class Command(BaseCommand):
         if not options["json"]:
             self.stdout.write("No frame is lost.")
 
-    def _tell(self, audits: list[CameraAudit]) -> None:
+    def _tell(self, audits: list[CameraAudit], *, gaps: bool | None) -> None:
         table = Table(*COLUMNS)
         for audit in audits:
-            counts = (audit.captured, audit.done, audit.failed, audit.waiting, audit.expired, audit.missing)
-            files = (audit.without_file_count, audit.orphan_count)
-            table.add_row(f"{audit.collection}/{audit.camera}", *(str(count) for count in (*counts, *files)))
+            counts = (audit.accepted, audit.done, audit.failed, audit.waiting, audit.expired, audit.pruned)
+            faults = (audit.lost_rows, audit.without_file_count, audit.orphan_count)
+            table.add_row(f"{audit.collection}/{audit.camera}", *(str(count) for count in (*counts, *faults)))
         self._print(table)
-        self.stdout.write("captured = done + failed + waiting + expired + missing")
+        self.stdout.write(FORMULA)
         for audit in audits:
-            self._details(audit)
+            self._details(audit, gaps=gaps)
 
-    def _details(self, audit: CameraAudit) -> None:
+    def _details(self, audit: CameraAudit, *, gaps: bool | None) -> None:
         name = f"{audit.collection}/{audit.camera}"
+        if audit.lost_rows > 0:
+            self.stdout.write(f"{name}: LOST: the rows of {audit.lost_rows} accepted frame(s) are gone")
+        if audit.lost_rows < 0:
+            self.stdout.write(f"{name}: {-audit.lost_rows} row(s) more than were accepted: somebody added them by hand")
         if audit.gaps:
-            ranges = ", ".join(
-                f"{gap.first}" if gap.first == gap.last else f"{gap.first}-{gap.last}" for gap in audit.gaps
-            )
-            more = ", ..." if len(audit.gaps) >= LISTED else ""
-            self.stdout.write(f"{name}: no frame has the sequences {ranges}{more}")
+            self.stdout.write(f"{name}: {_of_gaps(audit, gaps)}")
         self._listed(f"are frames of {name} whose picture is missing", audit.without_file, audit.without_file_count)
         self._listed(f"are files of {name} that no frame names", audit.orphans, audit.orphan_count)
         if audit.not_taken:
-            self.stdout.write(f"{name}: {audit.not_taken} frame(s) could not be stored and were never accepted")
+            self.stdout.write(
+                f"{name}: {audit.not_taken} frame(s) of the source could not be stored, by its reader's count"
+            )
 
     def _listed(self, what: str, items: tuple[Any, ...], count: int) -> None:
         if count:
@@ -135,3 +151,27 @@ class Command(BaseCommand):
         with console.capture() as capture:
             console.print(table)
         self.stdout.write(capture.get())
+
+
+def _of_gaps(audit: CameraAudit, gaps: bool | None) -> str:
+    """The sequences without a frame, and what they mean."""
+    listed = [f"{gap.first}" if gap.first == gap.last else f"{gap.first}-{gap.last}" for gap in audit.gaps]
+    ranges = ", ".join(listed) + (", ..." if len(audit.gaps) >= LISTED else "")
+    if not audit.never_received:
+        return f"the lost rows had the sequences {ranges}"
+    what = "sequences never received" if audit.lost_rows <= 0 else "sequences never received, or of lost rows"
+    counted = audit.source_read if gaps is None else gaps
+    if audit.source_read:
+        means = (
+            f"LOST: {audit.never_received} frame(s) were taken from the source and could not be stored (--ignore-gaps "
+            "does not count them)"
+            if counted
+            else "frames of the source that could not be stored; not counted, as --ignore-gaps says"
+        )
+    else:
+        means = (
+            f"LOST: {audit.never_received}, as --gaps says that its client counts without a hole"
+            if counted
+            else "no loss: whoever pushes counts (--gaps counts them as lost)"
+        )
+    return f"{what}: {ranges}: {means}"
