@@ -288,9 +288,7 @@ def test_under_a_long_backlog_more_are_taken_along(camera: Camera) -> None:
     assert Frame.objects.filter(state=FrameState.DONE).count() == processing.LARGE_BATCH
 
 
-def test_what_this_process_has_done_needs_no_look_at_the_ledger(
-    camera: Camera, django_assert_num_queries: Any
-) -> None:
+def test_what_this_process_has_done_needs_no_look_at_the_ledger(camera: Camera, django_assert_num_queries: Any) -> None:
     ids = accept(camera, plain_jpeg())
     processing.process(frame_ids=ids)
     with django_assert_num_queries(0):
