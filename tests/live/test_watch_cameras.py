@@ -348,6 +348,7 @@ def test_capture_survives_postgres_being_away(
     readers = watching.readers()
     name = connection.settings_dict["NAME"]
     connection.close()
+    connection.close_pool()  # this process's own would otherwise be busy for a while with what was ended here
     with psycopg.connect(settings.PORTRAIT.database_url, autocommit=True) as admin:
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
