@@ -1,12 +1,22 @@
 """What the pipelines need of an inference server, and the fake that stands in where a fault is injected."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 Tensor = NDArray[Any]
 Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model of the server's repository. `reason`: why it is not loaded, where the server says so."""
+
+    name: str
+    loaded: bool
+    reason: str = ""
 
 
 class InferenceClient(Protocol):
@@ -29,12 +39,31 @@ class InferenceClient(Protocol):
     def unload(self, model: str) -> None:
         """Stop serving a model."""
 
+    def models(self) -> list[ServedModel]:
+        """What is in the repository, by name, loaded or not.
+
+        Raises:
+            ServerUnavailableError, DeadlineExceededError: worth a retry later.
+        """
+
+    def parameters(self, model: str) -> dict[str, str]:
+        """The parameters of a loaded model's configuration.
+
+        Raises:
+            ModelNotInstalledError: it is not in the repository. ServerUnavailableError: it is there, not loaded.
+        """
+
 
 class FakeInferenceClient:
     """Answers from functions handed to it, for fault tests: `models` maps a name to `inputs -> outputs`."""
 
-    def __init__(self, models: Mapping[str, Callable[[Tensors], dict[str, Tensor]]]) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Callable[[Tensors], dict[str, Tensor]]],
+        parameters: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self._models = dict(models)
+        self._parameters = dict(parameters or {})
         self.calls: list[tuple[str, dict[str, tuple[int, ...]]]] = []
 
     def infer(self, model: str, inputs: Tensors, outputs: Sequence[str], *, deadline_s: float) -> dict[str, Tensor]:
@@ -50,3 +79,9 @@ class FakeInferenceClient:
 
     def unload(self, model: str) -> None:
         self.calls.append((f"unload {model}", {}))
+
+    def models(self) -> list[ServedModel]:
+        return [ServedModel(name, loaded=True) for name in sorted(self._models)]
+
+    def parameters(self, model: str) -> dict[str, str]:
+        return dict(self._parameters.get(model, {}))

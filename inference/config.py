@@ -4,8 +4,10 @@ Values come from the published models; what a deployment may change, `portrait.c
 and hands over with `dataclasses.replace`.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from inference.calibration import Calibration
 from inference.types import Point
@@ -146,3 +148,89 @@ DLIB_RESNET = EmbedderSpec(
     calibration=Calibration(threshold=0.58, slope=16.0),
 )
 EMBEDDERS = {DLIB_RESNET.name: DLIB_RESNET}
+
+
+class SceneTask(StrEnum):
+    """What a network of scenes does. Its name begins so: `yolact-base`, `blip-mini`."""
+
+    SEGMENTATION = "segmentation"
+    CAPTIONING = "captioning"
+
+
+SCENE_PREFIXES = {"yolact-": SceneTask.SEGMENTATION, "blip-": SceneTask.CAPTIONING}
+SCENE_SPEC = "portrait.spec"
+"""Key of the Triton model parameter that holds a scene model's specification as JSON: it travels with the model, so
+that whoever calls it needs no file of it."""
+SCENE_PREFERENCE = ("yolact-base", "yolact-im700", "yolact-resnet50", "blip-large", "blip-base")
+"""Which of several loaded models is the default, where the settings name none: the first of these, then by name."""
+
+
+def scene_task(name: str) -> SceneTask | None:
+    """By the beginning of a model's name; None: no network of scenes."""
+    return next((task for prefix, task in SCENE_PREFIXES.items() if name.startswith(prefix)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterSpec:
+    """A YOLACT network (Bolya et al. 2019, arXiv 1904.02689) as it was imported.
+
+    Its input is `image`, float32 RGB (n, size_px, size_px, 3), 0..255, the picture squashed to that size: mean and
+    deviation are part of the graph. Outputs, raw: `loc` (n, priors, 4), `conf` (n, priors, 1 + labels) after softmax
+    with the background first, `coef` (n, priors, masks) after tanh, `proto` (n, height, width, masks).
+
+    grids: cells along a side, level by level. scales_px: of each level's priors, in pixels of the input.
+    domain: what the model knows, if that is not what photos show; every answer says so, and such a model is never
+    a default.
+    """
+
+    name: str
+    size_px: int
+    labels: tuple[str, ...]
+    grids: tuple[int, ...]
+    scales_px: tuple[float, ...]
+    ratios: tuple[float, ...] = (1.0, 0.5, 2.0)
+    least_score: float = 0.05
+    nms_iou: float = 0.5
+    nms_top_k: int = 200
+    max_objects: int = 100
+    domain: str = ""
+    deadline_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionerSpec:
+    """A BLIP captioning network (Li et al. 2022, arXiv 2201.12086) as it was imported.
+
+    Its input is `image`, uint8 RGB (n, size_px, size_px, 3), the picture squashed to that size by Pillow's bicubic
+    filter: mean and deviation are part of the graph. max_tokens: the longest text that it can write, prompt included.
+    prompt: used where the caller gives none. domain: as in `SegmenterSpec`.
+    """
+
+    name: str
+    size_px: int
+    max_tokens: int
+    prompt: str = ""
+    domain: str = ""
+    deadline_s: float = 120.0
+
+
+def spec_to_json(spec: SegmenterSpec | CaptionerSpec) -> str:
+    """The value of the parameter `SCENE_SPEC`."""
+    return json.dumps(asdict(spec), sort_keys=True)
+
+
+def spec_from_json(text: str) -> SegmenterSpec | CaptionerSpec:
+    """The specification that a model's parameter `SCENE_SPEC` holds.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
+        }
+        if scene_task(fields["name"]) is SceneTask.SEGMENTATION:
+            return SegmenterSpec(**fields)
+        return CaptionerSpec(**fields)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not the specification of a scene model: {error}") from error

@@ -6,6 +6,7 @@ text; here the code decides which of `inference.errors` a failure becomes.
 
 import itertools
 import math
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,14 @@ from typing import Any
 import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
+from tritonclient.utils import (
+    deserialize_bytes_tensor,
+    np_to_triton_dtype,
+    serialize_byte_tensor,
+    triton_to_np_dtype,
+)
 
-from inference.client import Tensor, Tensors
+from inference.client import ServedModel, Tensor, Tensors
 from inference.errors import (
     DeadlineExceededError,
     InvalidInferenceRequestError,
@@ -123,6 +129,31 @@ class TritonClient:
                 lambda stub, left_s: stub.RepositoryModelUnload(request, timeout=left_s), address, model, deadline_s
             )
 
+    def models(self, *, deadline_s: float = 5.0) -> list[ServedModel]:
+        """Loaded: on every address. Asks each, as each server keeps its own models."""
+        request = service_pb2.RepositoryIndexRequest()
+        answers = [
+            _translated(lambda stub, left_s: stub.RepositoryIndex(request, timeout=left_s), address, "", deadline_s)
+            for address in self._addresses
+        ]
+        states: dict[str, list[Any]] = {}
+        for answer in answers:
+            for model in answer.models:
+                states.setdefault(model.name, []).append(model)
+        return [
+            ServedModel(
+                name,
+                loaded=len(found) == len(answers) and all(model.state == "READY" for model in found),
+                reason=next((model.reason for model in found if model.reason), ""),
+            )
+            for name, found in sorted(states.items())
+        ]
+
+    def parameters(self, model: str, *, deadline_s: float = 5.0) -> dict[str, str]:
+        request = service_pb2.ModelConfigRequest(name=model)
+        answer = self._anywhere(lambda stub, left_s: stub.ModelConfig(request, timeout=left_s), deadline_s, model)
+        return {key: value.string_value for key, value in answer.config.parameters.items()}
+
     def close(self) -> None:
         """Close the connections; the client is of no use afterwards."""
         for address in self._addresses:
@@ -205,10 +236,12 @@ def _infer_request(model: str, inputs: Tensors, outputs: Sequence[str]) -> Any:
     request = service_pb2.ModelInferRequest(model_name=model)
     for name, tensor in inputs.items():
         datatype = np_to_triton_dtype(tensor.dtype)
-        if datatype is None or datatype == "BYTES" or tensor.size == 0:
+        if datatype is None or tensor.size == 0:
             raise InvalidInferenceRequestError(f"input {name!r}: {tensor.dtype} {tensor.shape} cannot be sent")
         request.inputs.add(name=name, datatype=datatype, shape=tensor.shape)
-        request.raw_input_contents.append(tensor.tobytes())
+        request.raw_input_contents.append(
+            serialize_byte_tensor(tensor).item() if datatype == "BYTES" else tensor.tobytes()
+        )
     for name in outputs:
         request.outputs.add(name=name)
     return request
@@ -226,10 +259,20 @@ def _output(response: Any, name: str, batch: int) -> Tensor:
     output, raw = response.outputs[place], response.raw_output_contents[place]
     shape, dtype = tuple(output.shape), triton_to_np_dtype(output.datatype)
     told = f"model {response.model_name!r} answered {name!r} as {output.datatype} {shape} of {len(raw)} bytes"
-    if dtype is None or output.datatype == "BYTES":
-        raise InvalidInferenceResponseError(f"{told}: not a type of numbers")
-    if len(raw) == 0 or len(raw) != math.prod(shape) * np.dtype(dtype).itemsize:
-        raise InvalidInferenceResponseError(f"{told}: the bytes do not fill the shape")
     if shape[:1] != (batch,):
         raise InvalidInferenceResponseError(f"{told} for a batch of {batch}")
+    if output.datatype == "BYTES":
+        return _texts(raw, shape, told)
+    if dtype is None:
+        raise InvalidInferenceResponseError(f"{told}: not a known type")
+    if len(raw) == 0 or len(raw) != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise InvalidInferenceResponseError(f"{told}: the bytes do not fill the shape")
     return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _texts(raw: bytes, shape: tuple[int, ...], told: str) -> Tensor:
+    """Byte strings, dtype object."""
+    try:
+        return np.asarray(deserialize_bytes_tensor(raw)).reshape(shape)
+    except (struct.error, ValueError) as error:
+        raise InvalidInferenceResponseError(f"{told}: the texts do not fill the shape") from error

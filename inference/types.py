@@ -178,3 +178,75 @@ class FaceAnalysis:
     width: int
     height: int
     faces: tuple[Face, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which pixels of a picture belong to an object: `bits`, shape (height, width), bool, at (`left`, `top`) of a
+    picture of `picture_px` (height, width). Outside of `bits` there are none, so that a small object in a large
+    picture takes little memory. May be empty (a height or width of 0)."""
+
+    picture_px: tuple[int, int]
+    left: int
+    top: int
+    bits: NDArray[np.bool_] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        height, width = self.bits.shape
+        if self.left < 0 or self.top < 0 or self.top + height > self.picture_px[0]:
+            raise ValueError(f"a mask of {width} x {height} at ({self.left}, {self.top}) leaves the picture")
+        if self.left + width > self.picture_px[1]:
+            raise ValueError(f"a mask of {width} x {height} at ({self.left}, {self.top}) leaves the picture")
+
+    def full(self) -> NDArray[np.bool_]:
+        """Shape `picture_px`, bool."""
+        whole = np.zeros(self.picture_px, dtype=bool)
+        whole[self.top : self.top + self.bits.shape[0], self.left : self.left + self.bits.shape[1]] = self.bits
+        return whole
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """One object of a picture. `score` is 0..1; box and mask are pixels of the upright picture."""
+
+    label: str
+    score: float
+    box: Box
+    mask: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionSettings:
+    """How a caption is looked for. Lengths are in tokens and count the beginning-of-sentence token and the prompt.
+
+    prompt: text that the caption begins with, None: the model's own. num_beams: 1 is greedy.
+    repetition_penalty: 1 is none (Keskar et al. 2019). length_penalty: exponent of the length by which a beam's
+    log-likelihood is divided.
+    """
+
+    prompt: str | None = None
+    num_beams: int = 3
+    min_length: int = 5
+    max_length: int = 20
+    repetition_penalty: float = 1.0
+    length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_beams <= 10:
+            raise ValueError(f"num_beams is 1 to 10, not {self.num_beams}")
+        if not 0 <= self.min_length <= self.max_length:
+            raise ValueError(f"min_length {self.min_length} and max_length {self.max_length} do not fit")
+        if not 0 < self.repetition_penalty <= 10:
+            raise ValueError(f"repetition_penalty is above 0 and at most 10, not {self.repetition_penalty}")
+        if not -5 <= self.length_penalty <= 5:
+            raise ValueError(f"length_penalty is -5 to 5, not {self.length_penalty}")
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A sentence about a picture, without the prompt unless the caller gave it. score: mean log-likelihood of its
+    tokens (with beams, under the length penalty), below 0."""
+
+    text: str
+    score: float
+    token_ids: tuple[int, ...]
