@@ -90,6 +90,12 @@ class ModelNotInstalledError(ServerError):
     code = "model_not_installed"
 
 
+class ModelNotLoadedError(ServerError):
+    """The server has this model, and was told not to serve it now."""
+
+    code = "model_not_loaded"
+
+
 class InvalidInferenceRequestError(ServerError):
     """The server refuses the tensors: shapes or types do not fit the model."""
 

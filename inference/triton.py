@@ -236,7 +236,7 @@ def _infer_request(model: str, inputs: Tensors, outputs: Sequence[str]) -> Any:
     request = service_pb2.ModelInferRequest(model_name=model)
     for name, tensor in inputs.items():
         datatype = np_to_triton_dtype(tensor.dtype)
-        if datatype is None or tensor.size == 0:
+        if datatype is None or tensor.size == 0 or (datatype == "BYTES" and not _is_bytes(tensor)):
             raise InvalidInferenceRequestError(f"input {name!r}: {tensor.dtype} {tensor.shape} cannot be sent")
         request.inputs.add(name=name, datatype=datatype, shape=tensor.shape)
         request.raw_input_contents.append(
@@ -268,6 +268,10 @@ def _output(response: Any, name: str, batch: int) -> Tensor:
     if len(raw) == 0 or len(raw) != math.prod(shape) * np.dtype(dtype).itemsize:
         raise InvalidInferenceResponseError(f"{told}: the bytes do not fill the shape")
     return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _is_bytes(tensor: Tensor) -> bool:
+    return tensor.dtype == object and all(isinstance(each, bytes) for each in tensor.flat)
 
 
 def _texts(raw: bytes, shape: tuple[int, ...], told: str) -> Tensor:

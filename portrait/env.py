@@ -7,12 +7,13 @@ given, the embedded servers are used: they leave their addresses in `<PORTRAIT_V
 import json
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from environs import EnvError, FileAwareEnv, validate
+from environs import EnvError, FileAwareEnv, ValidationError, validate
 
-from inference.config import DETECTORS
+from inference.config import DETECTORS, SCENE_PREFIXES, SceneTask, scene_task
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENDPOINT_KEYS = ("database_url", "redis_url", "triton_url")
@@ -40,6 +41,9 @@ class Environment:
     external: frozenset[str]
     """Which of `ENDPOINT_KEYS` were given from outside; the embedded servers provide the others."""
     detector: str
+    segmenter: str
+    """The segmentation model that requests get which name none; empty: see `portrait.scenes.services.engines`."""
+    captioner: str
     log_level: str
     throttle_read: str
     throttle_enrol: str
@@ -86,6 +90,17 @@ def _secret_key(var: Path) -> str:
     return path.read_text().strip()
 
 
+def _of_task(task: SceneTask) -> Callable[[str], None]:
+    """A check that a value is empty or names a model of this task."""
+
+    def check(name: str) -> None:
+        if name and scene_task(name) is not task:
+            beginning = next(prefix for prefix, each in SCENE_PREFIXES.items() if each is task)
+            raise ValidationError(f"{name!r} is no model for {task}: their names begin with {beginning!r}.")
+
+    return check
+
+
 def read_environment() -> Environment:
     """Parse `os.environ`.
 
@@ -114,6 +129,8 @@ def read_environment() -> Environment:
         triton_urls=[url.strip() for url in endpoints.get("triton_url", "127.0.0.1:1").split(",")],
         external=external,
         detector=env.str("PORTRAIT_DETECTOR", "centerface", validate=validate.OneOf(sorted(DETECTORS))),
+        segmenter=env.str("PORTRAIT_SEGMENTER", "", validate=_of_task(SceneTask.SEGMENTATION)),
+        captioner=env.str("PORTRAIT_CAPTIONER", "", validate=_of_task(SceneTask.CAPTIONING)),
         log_level=env.str("PORTRAIT_LOG_LEVEL", "INFO").upper(),
         throttle_read=env.str("PORTRAIT_THROTTLE_READ", "600/min"),
         throttle_enrol=env.str("PORTRAIT_THROTTLE_ENROL", "600/min"),

@@ -35,6 +35,7 @@ _STATUS_BY_INFERENCE_ERROR: tuple[tuple[type[inference_errors.InferenceError], i
     (inference_errors.ServerUnavailableError, 503),
     (inference_errors.ServerBusyError, 503),
     (inference_errors.ModelNotInstalledError, 503),
+    (inference_errors.ModelNotLoadedError, 503),
     (inference_errors.InferenceError, 502),
 )
 

@@ -1,15 +1,32 @@
 """The composition root: settings -> clients and pipelines, one of each a process, shared by its threads."""
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from inference.config import DETECTORS, DLIB_RESNET, CodecLimits, DetectorSpec, EmbedderSpec, QualityLimits
+from inference.config import (
+    DETECTORS,
+    DLIB_RESNET,
+    SCENE_SPEC,
+    CaptionerSpec,
+    CodecLimits,
+    DetectorSpec,
+    EmbedderSpec,
+    QualityLimits,
+    SegmenterSpec,
+    spec_from_json,
+)
+from inference.errors import InvalidInferenceRequestError, InvalidInferenceResponseError
 from inference.faces.detect import Detector
 from inference.faces.embed import Embedder
 from inference.faces.pipeline import FacePipeline
 from inference.triton import TritonClient
+
+if TYPE_CHECKING:
+    from inference.scenes.caption import Captioner
+    from inference.scenes.segment import Segmenter
 
 
 def codec_limits() -> CodecLimits:
@@ -43,6 +60,48 @@ def face_pipeline() -> FacePipeline:
     """Detection, alignment, quality and embedding, over `inference_client`."""
     client = inference_client()
     return FacePipeline(Detector(client, detector_spec()), Embedder(client, embedder_spec()), QualityLimits())
+
+
+def scene_spec(name: str) -> SegmenterSpec | CaptionerSpec:
+    """What a loaded model of scenes says of itself: asked each time, as another may take its name meanwhile.
+
+    Raises:
+        ModelNotInstalledError, ServerUnavailableError: it is not there, or not loaded.
+        InvalidInferenceResponseError: what is served under that name was not imported by Portrait.
+    """
+    text = inference_client().parameters(name).get(SCENE_SPEC, "")
+    try:
+        return spec_from_json(text)
+    except ValueError as error:
+        raise InvalidInferenceResponseError(f"model {name!r}: {error}; import it again") from error
+
+
+def segmenter(name: str) -> "Segmenter":
+    """The loaded segmentation model of that name.
+
+    Raises:
+        InvalidInferenceRequestError: it is none. Else as `scene_spec`.
+    """
+    from inference.scenes.segment import Segmenter
+
+    spec = scene_spec(name)
+    if not isinstance(spec, SegmenterSpec):
+        raise InvalidInferenceRequestError(f"model {name!r} is no segmentation model")
+    return Segmenter(inference_client(), spec)
+
+
+def captioner(name: str) -> "Captioner":
+    """The loaded captioning model of that name.
+
+    Raises:
+        InvalidInferenceRequestError: it is none. Else as `scene_spec`.
+    """
+    from inference.scenes.caption import Captioner
+
+    spec = scene_spec(name)
+    if not isinstance(spec, CaptionerSpec):
+        raise InvalidInferenceRequestError(f"model {name!r} is no captioning model")
+    return Captioner(inference_client(), spec)
 
 
 def required_models() -> tuple[str, ...]:

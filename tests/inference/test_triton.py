@@ -63,6 +63,20 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.asked.append(f"unload {request.model_name}")
         return service_pb2.RepositoryModelUnloadResponse()
 
+    def RepositoryIndex(self, request: Any, context: grpc.ServicerContext) -> Any:
+        response = service_pb2.RepositoryIndexResponse()
+        response.models.add(name="adder", state="READY")
+        state = "READY" if "load yolact-base" in self.asked else "UNAVAILABLE"
+        response.models.add(name="yolact-base", state=state, reason="" if state == "READY" else "unloaded")
+        return response
+
+    def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if request.name != "adder":
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.name}' is not found")
+        response = service_pb2.ModelConfigResponse()
+        response.config.parameters["portrait.spec"].string_value = "{}"
+        return response
+
 
 @contextmanager
 def serving(
@@ -258,12 +272,59 @@ def test_an_answer_without_its_bytes_is_refused() -> None:
             infer(triton)
 
 
-@pytest.mark.parametrize("images", [np.zeros((0, 4, 4, 3), np.uint8), np.array([["a"]], dtype=object)])
+@pytest.mark.parametrize(
+    "images", [np.zeros((0, 4, 4, 3), np.uint8), np.array([[1]], dtype=object), np.array([["a"]], dtype=object)]
+)
 def test_a_tensor_that_cannot_be_sent_is_refused_before_it_is(images: np.ndarray) -> None:
     with serving() as (url, servicer), client(url) as triton:
         with pytest.raises(errors.InvalidInferenceRequestError):
             infer(triton, images=images)
     assert servicer.asked == []
+
+
+def echoed(request: Any) -> Any:
+    """A model that answers the texts it was given."""
+    response = service_pb2.ModelInferResponse(model_name="adder")
+    response.outputs.add(name="total", datatype=request.inputs[0].datatype, shape=request.inputs[0].shape)
+    response.raw_output_contents.append(request.raw_input_contents[0])
+    return response
+
+
+def test_texts_travel_as_they_are() -> None:
+    texts = np.array([["ein Straßenhund".encode(), b""], [b"\0\xff", b"$1"]], dtype=object)
+    with serving(echoed) as (url, _), client(url) as triton:
+        answered = triton.infer("adder", {"prompt": texts}, ["total"], deadline_s=5)["total"]
+    assert answered.dtype == object
+    assert (answered == texts).all()
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x05\0\0\0ab", b"\x01\0\0\0a\x01\0\0\0b"])
+def test_texts_that_do_not_fill_their_shape_are_refused(raw: bytes) -> None:
+    def hollow(request: Any) -> Any:
+        response = echoed(request)
+        response.raw_output_contents[0] = raw
+        return response
+
+    with serving(hollow) as (url, _), client(url) as triton:
+        with pytest.raises(errors.InvalidInferenceResponseError, match="texts"):
+            triton.infer("adder", {"prompt": np.array([[b"a"]], dtype=object)}, ["total"], deadline_s=5)
+
+
+def test_a_model_counts_as_loaded_only_where_every_server_has_it() -> None:
+    with serving() as (first, one), serving() as (second, other), client(first, second) as triton:
+        assert [(model.name, model.loaded) for model in triton.models()] == [("adder", True), ("yolact-base", False)]
+        one.asked.append("load yolact-base")
+        assert [model.loaded for model in triton.models()] == [True, False]
+        assert triton.models()[1].reason == "unloaded"
+        other.asked.append("load yolact-base")
+        assert [model.loaded for model in triton.models()] == [True, True]
+
+
+def test_the_parameters_of_a_model_are_told() -> None:
+    with serving() as (url, _), client(url) as triton:
+        assert triton.parameters("adder") == {"portrait.spec": "{}"}
+        with pytest.raises(errors.ModelNotInstalledError, match="models install yolact-base"):
+            triton.parameters("yolact-base")
 
 
 def test_readiness_of_server_and_model_load_and_unload() -> None:
