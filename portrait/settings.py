@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "portrait.gallery",
     "portrait.cameras",
     "portrait.sightings",
+    "portrait.scenes",
     "portrait.demo",
     "portrait.drill",
 ]
@@ -249,6 +250,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "cameras: retention": {
         "task": "portrait.sightings.tasks.expire",
+        "schedule": schedule(600.0),
+        "options": {"queue": "events", "expires": 600},
+    },
+    "scenes: remove the cameras' jobs that went well": {
+        "task": "portrait.scenes.tasks.tidy",
         "schedule": schedule(600.0),
         "options": {"queue": "events", "expires": 600},
     },

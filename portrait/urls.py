@@ -31,6 +31,7 @@ urlpatterns = [
     path("api/v1/", include("portrait.gallery.urls")),
     path("api/v1/", include("portrait.jobs.urls")),
     path("api/v1/", include("portrait.sightings.urls")),
+    path("api/v1/", include("portrait.scenes.urls")),
 ]
 
 handler400 = "portrait.core.api_errors.bad_request"

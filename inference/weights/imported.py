@@ -169,3 +169,16 @@ def changed_files(models_dir: Path, name: str) -> list[str]:
         for file, sha256 in record["files"].items()
         if not (folder / file).is_file() or _sha256(folder / file) != sha256
     ]
+
+
+def verify_imported(models_dir: Path, name: str) -> str | None:
+    """What is wrong with an installed scene model, or None. Its comparison with the original was made at its import.
+
+    Raises:
+        WeightsNotFoundError: it is not installed. WeightsError: what was noted of it cannot be read.
+    """
+    if changed := changed_files(models_dir, name):
+        return f"{', '.join(changed)}: missing, or not what was written; import it again"
+    if not (models_dir / name / CONFIG).is_file():
+        return f"{CONFIG} is missing; import it again"
+    return None

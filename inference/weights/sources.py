@@ -78,33 +78,50 @@ def download(url: str, entry: ModelEntry, folder: Path) -> Path:
         ChecksumMismatchError: it answers something else.
         WeightsError: not an http(s) address.
     """
+    target = folder / entry.source.filename
+    fetch(url, target, most_bytes=entry.size_bytes, deadline_s=DOWNLOAD_DEADLINE_S)
+    try:
+        check_sha256(target, entry)
+    except WeightsError:
+        target.unlink()
+        raise
+    return target
+
+
+def fetch(url: str, target: Path, *, most_bytes: int, deadline_s: float) -> None:
+    """Fetch an address into a file, which is there whole or not at all.
+
+    Raises:
+        WeightsNotFoundError: it does not answer, or not in time, or ends early.
+        ChecksumMismatchError: it answers more than `most_bytes`.
+        WeightsError: not an http(s) address, or an https one that leads to one without.
+    """
     if urlsplit(url).scheme not in ("https", "http"):
         raise WeightsError(f"not an http(s) address: {url}")
-    target = folder / entry.source.filename
     request = Request(url, headers={"User-Agent": "portrait"})  # noqa: S310 - the scheme is checked above
     try:
         with urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer, target.open("wb") as file:  # noqa: S310
-            for chunk in _limited(answer, entry):
+            if url.startswith("https://") and not answer.url.startswith("https://"):
+                raise WeightsError(f"{url} leads to {answer.url}, which is not protected")
+            for chunk in _limited(answer, target.name, most_bytes, deadline_s):
                 file.write(chunk)
-        check_sha256(target, entry)
     except (HTTPException, OSError) as error:
         target.unlink(missing_ok=True)
         raise WeightsNotFoundError(f"{url} cannot be fetched: {error}") from error
     except WeightsError:
         target.unlink(missing_ok=True)
         raise
-    return target
 
 
-def _limited(answer: HTTPResponse, entry: ModelEntry) -> Iterator[bytes]:
+def _limited(answer: HTTPResponse, name: str, most_bytes: int, deadline_s: float) -> Iterator[bytes]:
     """The body in chunks, as long as it is no longer than the published file and comes in time."""
-    received, deadline = 0, time.monotonic() + DOWNLOAD_DEADLINE_S
+    received, deadline = 0, time.monotonic() + deadline_s
     while chunk := answer.read1(CHUNK_BYTES):
         received += len(chunk)
-        if received > entry.size_bytes:
-            raise ChecksumMismatchError(
-                f"{entry.name}: the answer is longer than the published {entry.size_bytes} bytes"
-            )
+        if received > most_bytes:
+            raise ChecksumMismatchError(f"{name}: the answer is longer than the published {most_bytes} bytes")
         if time.monotonic() > deadline:
-            raise WeightsNotFoundError(f"{entry.name}: not complete after {DOWNLOAD_DEADLINE_S:.0f} s")
+            raise WeightsNotFoundError(f"{name}: not complete after {deadline_s:.0f} s")
         yield chunk
+    if answer.length:  # what was promised and did not come
+        raise WeightsNotFoundError(f"{name}: the connection ended {answer.length} bytes too early")

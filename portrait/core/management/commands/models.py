@@ -1,4 +1,4 @@
-"""`manage.py models list|build|install|verify`: the networks that Triton serves."""
+"""`manage.py models list|build|install|import|verify`: the networks that Triton serves."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -12,8 +12,12 @@ from rich.table import Column, Table
 
 from inference.errors import WeightsError
 from inference.weights.build import build, buildable, install, verify
+from inference.weights.imported import imported_names, read_record, verify_imported
 from inference.weights.manifest import Manifest, ModelEntry, Task, read_manifest
+from inference.weights.mini.install import install_mini, is_current, mini_names
+from inference.weights.published import install_published, published, read_published
 from inference.weights.store import State, ensure_config, state_of
+from portrait.core.model_imports import add_import_arguments, import_weights, say_how_to_load
 from portrait.env import BASE_DIR
 
 CONFIGS_DIR = BASE_DIR / "triton_models"
@@ -21,7 +25,7 @@ TABLE_WIDTH = 120
 
 
 class Command(BaseCommand):
-    help = "List, build, install and verify the networks that Triton serves."
+    help = "List, build, install, import and verify the networks that Triton serves."
     requires_system_checks: list[str] = []  # runs before there is a database
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,6 +41,7 @@ class Command(BaseCommand):
         )
         for fetching in (build_parser, install_parser):
             fetching.add_argument("--accept-licence", action="append", default=[], metavar="LICENCE")
+        add_import_arguments(actions.add_parser("import", help="convert weights of your own: YOLACT or BLIP"))
         verify_parser = actions.add_parser("verify", help="check installed models; fails if one is not as it should be")
         verify_parser.add_argument("names", nargs="*", metavar="NAME")
 
@@ -46,6 +51,7 @@ class Command(BaseCommand):
             "list": self._list,
             "build": self._build,
             "install": self._install,
+            "import": self._import,
             "verify": self._verify,
         }
         try:
@@ -59,6 +65,8 @@ class Command(BaseCommand):
             commercial = "yes" if entry.commercial_use else "no"
             state = str(state_of(models_dir, entry))
             table.add_row(entry.name, entry.task, entry.licence, commercial, state, str(entry.source))
+        for row in _scene_rows(models_dir):
+            table.add_row(*row)
         console = Console(width=max(Console().width, TABLE_WIDTH))
         with console.capture() as capture:
             console.print(table)
@@ -74,10 +82,17 @@ class Command(BaseCommand):
         accept_licence: list[str],
         **options: Any,
     ) -> None:
-        for entry in [manifest[name] for name in names] or buildable(manifest):
+        for entry in [manifest[name] for name in names if name not in mini_names()] or (
+            [] if names else buildable(manifest)
+        ):
             written = build(entry, models_dir=models_dir, force=force, accepted=accept_licence)
             ensure_config(models_dir, entry.name, CONFIGS_DIR)
             self.stdout.write(f"{entry.name}: {'built and checked' if written else 'already there'}")
+        for name in [name for name in mini_names() if not names or name in names]:
+            current = not force and is_current(models_dir, name)
+            if not current:
+                install_mini(models_dir, name)
+            self.stdout.write(f"{name}: {'already there' if current else 'installed'}")
 
     def _install(
         self,
@@ -89,21 +104,55 @@ class Command(BaseCommand):
         accept_licence: list[str],
         **options: Any,
     ) -> None:
-        for entry in [manifest[name] for name in names]:
+        for name in names:
+            if name in read_published():
+                path = install_published(published(name), models_dir=models_dir, origin=origin)
+                self.stdout.write(f"{name}: installed and checked, {path}\n{say_how_to_load(name)}")
+                continue
+            entry = manifest[name]
             path = install(entry, models_dir=models_dir, origin=origin, accepted=accept_licence)
             ensure_config(models_dir, entry.name, CONFIGS_DIR)
             self.stdout.write(f"{entry.name}: installed and checked, {path}\n{_activation(entry)}")
 
+    def _import(self, manifest: Manifest, models_dir: Path, **options: Any) -> None:
+        path = import_weights(models_dir=models_dir, **options)
+        parity = read_record(models_dir, path.name)["origin"]["parity"]
+        self.stdout.write(
+            f"{path.name}: imported, {path}\nAgainst the original: {parity}\n{say_how_to_load(path.name)}"
+        )
+
     def _verify(self, manifest: Manifest, models_dir: Path, *, names: list[str], **options: Any) -> None:
-        chosen = [manifest[name] for name in names] or [
-            entry for entry in manifest if entry in buildable(manifest) or state_of(models_dir, entry) != State.MISSING
+        scenes = [name for name in imported_names(models_dir) if not names or name in names]
+        chosen = [manifest[name] for name in names if name not in scenes] or [
+            entry
+            for entry in manifest
+            if not names and (entry in buildable(manifest) or state_of(models_dir, entry) != State.MISSING)
         ]
-        verdicts = [verify(entry, models_dir=models_dir) for entry in chosen]
-        for verdict in verdicts:
+        bad = []
+        for verdict in (verify(entry, models_dir=models_dir) for entry in chosen):
             self.stdout.write(f"{verdict.name}: {'ok' if verdict.ok else 'FAILED'}: {verdict.message}")
-        bad = [verdict.name for verdict in verdicts if not verdict.ok]
+            bad += [] if verdict.ok else [verdict.name]
+        for name in scenes:
+            problem = verify_imported(models_dir, name)
+            self.stdout.write(
+                f"{name}: {f'FAILED: {problem}' if problem else 'ok: its files are as they were written'}"
+            )
+            bad += [name] if problem else []
         if bad:
             raise CommandError(f"not as they should be: {', '.join(bad)}")
+
+
+def _scene_rows(models_dir: Path) -> list[tuple[str, ...]]:
+    """Scene models: the published ones, and whatever else was imported."""
+    known, installed = read_published(), imported_names(models_dir)
+    rows = [
+        (name, model.kind, model.licence, "yes", "installed" if name in installed else "missing", model.homepage)
+        for name, model in known.items()
+    ]
+    for name in [name for name in installed if name not in known]:
+        origin = read_record(models_dir, name)["origin"]
+        rows.append((name, origin["kind"], origin["licence"], "", "installed", origin["homepage"]))
+    return rows
 
 
 def _activation(entry: ModelEntry) -> str:

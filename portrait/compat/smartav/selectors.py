@@ -1,0 +1,43 @@
+"""Samples of the first-generation API among our identities."""
+
+from django.db.models import QuerySet
+
+from portrait.compat.smartav.shapes import UNKNOWN_PREFIX, unknown_number
+from portrait.core.errors import NotFoundError
+from portrait.gallery.models import Collection, Identity
+from portrait.gallery.selectors import as_uuid
+
+
+def sample_id(identity: Identity) -> str:
+    """The `id` by which old clients know a person: the caller's own, else ours."""
+    return identity.external_id or str(identity.id)
+
+
+def find_sample(collection: Collection, wanted: str) -> Identity | None:
+    """The person with this `id`: the caller's own, a stranger's name that cameras gave, or our id."""
+    people: QuerySet[Identity] = Identity.objects.filter(collection=collection, merged_into=None)
+    found = people.filter(external_id=wanted).first()
+    if found is None and unknown_number(wanted) is not None:
+        found = people.filter(external_id=None, kind=Identity.Kind.UNKNOWN, name=wanted).first()
+    if found is None and (wanted_id := as_uuid(wanted)):
+        found = people.filter(external_id=None, id=wanted_id).first()
+    return found
+
+
+def require_sample(collection: Collection, wanted: str) -> Identity:
+    """As `find_sample`.
+
+    Raises:
+        NotFoundError: none such.
+    """
+    found = find_sample(collection, wanted)
+    if found is None:
+        raise NotFoundError(f'Could not find "{wanted[:200]}" in database.', field="sample_id")
+    return found
+
+
+def highest_unknown(collection: Collection) -> int:
+    """The highest N of the ids `unknown_person_N` that are taken; 0: none is."""
+    ids = Identity.objects.filter(collection=collection, external_id__startswith=UNKNOWN_PREFIX)
+    numbers = (unknown_number(each or "") for each in ids.values_list("external_id", flat=True))
+    return max((number for number in numbers if number is not None), default=0)
