@@ -9,8 +9,9 @@ MANAGE := $(BIN)/python manage.py
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 TRITON_READY := $(TRITON_VENV)/.ready
-MODELS := triton_models/centerface/1/model.onnx triton_models/dlib_resnet/1/model.onnx
-WEIGHT_SOURCES := $(shell find inference/weights -name '*.py' -o -name '*.toml')
+MODELS := triton_models/centerface/1/model.onnx triton_models/dlib_resnet/1/model.onnx \
+  triton_models/yolact-mini/portrait.json triton_models/blip-mini/portrait.json
+WEIGHT_SOURCES := $(shell find inference/weights -name '*.py' -o -name '*.toml' -o -path '*/mini/*/*')
 PINS := requirements/constraints.txt requirements/no-deps.txt
 BENCHMARKS := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[!_]*.py))
 

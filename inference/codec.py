@@ -97,6 +97,14 @@ def encode_jpeg(image: Image, *, quality: int = 90, is_bgr: bool = False) -> byt
     return bytes(encoded.tobytes())
 
 
+def encode_png(image: Image) -> bytes:
+    """`image` (RGB uint8, height x width x 3) as PNG: nothing of it is lost."""
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise UnsupportedImageError(f"an image of {image.shape[1]} x {image.shape[0]} pixels does not fit into a PNG")
+    return bytes(encoded.tobytes())
+
+
 def _open(data: bytes, limits: CodecLimits) -> PillowImage.Image:
     """The header, within the limits. Only the accepted formats' parsers are ever reached."""
     if not data:

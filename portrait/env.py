@@ -57,6 +57,8 @@ class Environment:
     source_dirs: list[Path]
     """Folders out of which cameras may read files."""
     cores: int
+    smartav: bool
+    """Whether the first-generation API answers too."""
 
     @property
     def endpoints_file(self) -> Path:
@@ -142,4 +144,5 @@ def read_environment() -> Environment:
         frames_min_free_mb=env.int("PORTRAIT_MIN_FREE_MB", 1024, validate=validate.Range(min=0)),
         source_dirs=[Path(each).resolve() for each in env.list("PORTRAIT_SOURCE_DIRS", [str(var / "sources")])],
         cores=env.int("PORTRAIT_CORES", os.cpu_count() or 1, validate=validate.Range(min=1)),
+        smartav=env.bool("PORTRAIT_SMARTAV", False),
     )

@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "portrait.gallery",
     "portrait.cameras",
     "portrait.sightings",
+    "portrait.compat.smartav",
     "portrait.scenes",
     "portrait.demo",
     "portrait.drill",

@@ -1,5 +1,6 @@
 """Every address of the service."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -33,6 +34,9 @@ urlpatterns = [
     path("api/v1/", include("portrait.sightings.urls")),
     path("api/v1/", include("portrait.scenes.urls")),
 ]
+
+if settings.PORTRAIT.smartav:
+    urlpatterns.append(path("", include("portrait.compat.smartav.urls")))
 
 handler400 = "portrait.core.api_errors.bad_request"
 handler403 = "portrait.core.api_errors.permission_denied"

@@ -94,9 +94,10 @@ def test_our_services_get_only_variables_that_are_read() -> None:
         assert set(service["environment"]) <= known, name
 
 
-def test_the_detector_that_is_chosen_is_the_one_that_triton_loads() -> None:
+def test_the_detector_that_is_chosen_is_the_one_that_triton_has_to_serve() -> None:
     services = read(PORTRAIT_DETECTOR="yunet")["services"]
-    assert "--load-model=yunet" in services["triton"]["command"]
+    assert "--load-model=*" in services["triton"]["command"]
+    assert any("/v2/models/yunet/ready" in word for word in services["triton"]["healthcheck"]["test"])
     assert services["web"]["environment"]["PORTRAIT_DETECTOR"] == "yunet"
 
 
@@ -126,6 +127,16 @@ def test_the_secrets_of_the_readme_are_those_that_compose_wants(tmp_path: Path) 
     again = subprocess.run(["bash", "-c", block], cwd=tmp_path, check=False, capture_output=True)
     assert again.returncode != 0
     assert {name: path.read_text().strip() for name, path in files.items()} == texts, "a database would be locked out"
+
+
+def test_the_model_server_has_what_captions_need() -> None:
+    build = SERVICES["triton"]["build"]
+    text = (BASE_DIR / build["dockerfile"]).read_text()
+    for source in re.findall(r"^COPY (\S+)", text, re.MULTILINE):
+        assert (BASE_DIR / source).exists(), source
+        assert not left_out(source.rstrip("/")), source
+    packages = (BASE_DIR / "requirements" / "triton.txt").read_text()
+    assert {"numpy", "onnxruntime", "tokenizers"} <= set(re.findall(r"^([a-z]+)==", packages, re.MULTILINE))
 
 
 # --- Dockerfile -----------------------------------------------------------------------------------
@@ -185,6 +196,7 @@ def test_every_text_file_that_the_code_reads_comes_into_the_image() -> None:
         *BASE_DIR.glob("portrait/**/*.md"),
         *BASE_DIR.glob("inference/**/*.toml"),
         *BASE_DIR.glob("*/**/*.npz"),
+        *BASE_DIR.glob("inference/weights/mini/*/*"),
     ]:
         relative = os.fspath(path.relative_to(BASE_DIR))
         if relative.startswith(("portrait/", "inference/")):

@@ -79,10 +79,13 @@ def write(
             return [search.result() for search in searches]
         if len(staying) < len(live):
             decoder.keep(staying)
-        live, came = [live[at] for at in staying], staying
-        # rows of the step before: the prompt's step had one a picture, the others have one a beam
-        rows = [at * width + (origin if width > 1 else 0) for at, place in zip(came, live, strict=True)
-                for origin in searches[place].origins]  # fmt: skip
+        live = [live[at] for at in staying]
+        # in the step before, a picture had `width` rows: one for its prompt, later one a beam
+        rows = [
+            at * width + origin % width
+            for at, place in zip(staying, live, strict=True)
+            for origin in searches[place].origins
+        ]
         tokens = np.array([[[text[-1]] for text in searches[place].texts] for place in live], dtype=np.int64)
         logits, width = decoder.step(tokens, np.array(rows, dtype=np.int64)), beams
 
@@ -208,9 +211,8 @@ class _Beams:
     def _can_improve(self) -> bool:
         """Whether the best running text, if it ended now, would be better than the worst that ended."""
         hoped = self.totals[0] / np.float32(self._divisor(len(self.texts[0])))
-        if not all(ended for _, _, ended in self.ended):
-            return bool(hoped > _NEVER) or bool(hoped > self.ended[-1][0])
-        return bool(hoped > self.ended[-1][0])
+        worst = self.ended[-1][0] if all(is_text for _, _, is_text in self.ended) else _NEVER
+        return bool(hoped > worst)
 
     def result(self) -> Written | None:
         if not self.done:

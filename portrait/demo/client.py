@@ -23,13 +23,23 @@ class ApiClient:
 
     def __init__(self, base_url: str, key: str) -> None:
         self._base_url = base_url
-        self._http = urllib3.PoolManager(headers={"Authorization": f"Api-Key {key}"}, retries=False)
+        self._headers = {"Authorization": f"Api-Key {key}"}
+        self._http = urllib3.PoolManager(headers=self._headers, retries=False)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         status, content = self._ask(method, path, body)
         if status >= 400:
             raise CommandError(f"{method} /api/v1/{path} answers {status}: {content}")
         return content
+
+    def picture(self, path: str, body: dict[str, Any], media_type: str) -> bytes:
+        """A call that is answered with a picture instead of JSON."""
+        answer = self._http.request(
+            "POST", f"{self._base_url}/api/v1/{path}", json=body, headers=self._headers | {"Accept": media_type}, timeout=60
+        )
+        if answer.status >= 400:
+            raise CommandError(f"POST /api/v1/{path} answers {answer.status}: {_content(answer)}")
+        return bytes(answer.data)
 
     def _send_picture(self, path: str, body: dict[str, Any]) -> Any:
         status, content = self._ask("POST", path, body)

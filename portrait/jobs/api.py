@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
-from portrait.jobs import selectors, services, tasks
+from portrait.jobs import registry, selectors, services, tasks
 from portrait.jobs.models import Job, JobItem
 
 
@@ -59,7 +59,10 @@ class JobDetailSerializer(JobSerializer):
 
     @extend_schema_field(JobItemSerializer(many=True))
     def get_items(self, job: Job) -> Any:
-        return JobItemSerializer(job.items.all()[:1000], many=True).data
+        items = list(job.items.all()[:1000])
+        for item, result in zip(items, registry.presented(job.kind, items), strict=True):
+            item.result = result
+        return JobItemSerializer(items, many=True).data
 
 
 class JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Job]):

@@ -1,5 +1,6 @@
 """Which code does the items of which kind of job: apps register their handlers when they start."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from portrait.jobs.models import JobItem
@@ -15,12 +16,25 @@ class Handler(Protocol):
         """The writes, inside one short transaction; answers the item's result."""
 
 
+Result = dict[str, Any] | None
+Presenter = Callable[[Sequence[JobItem]], list[Result]]
+"""The results of items of one job, as they are shown now: what must not be stored, like the names of people, is put in
+here."""
+
 _handlers: dict[str, Handler] = {}
+_presenters: dict[str, Presenter] = {}
 
 
-def register(kind: str, handler: Handler) -> None:
-    """Make `handler` do the items of jobs of this kind."""
+def register(kind: str, handler: Handler, *, present: Presenter | None = None) -> None:
+    """Make `handler` do the items of jobs of this kind. present: where results are not shown as they are stored."""
     _handlers[kind] = handler
+    if present is not None:
+        _presenters[kind] = present
+
+
+def presented(kind: str, items: Sequence[JobItem]) -> list[Result]:
+    """The results of items of a job of this kind, as they are shown."""
+    return _presenters[kind](items) if kind in _presenters else [item.result for item in items]
 
 
 def handler_of(kind: str) -> Handler:

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from portrait.jobs.models import OPEN_STATES, ItemState, Job, JobItem
 
-# Failed through no fault of the picture: its upload was kept.
-RETRYABLE = Q(state=ItemState.FAILED) & ~Q(upload="")
+# Failed through no fault of the picture: its upload was kept; or it has none, and its ending says so.
+RETRYABLE = Q(state=ItemState.FAILED) & (~Q(upload="") | Q(result__retryable=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Progress:
 def with_counts(jobs: "QuerySet[Job]") -> "QuerySet[Job]":
     """Annotate the counts that `progress_of` and `retryable_of` read: one query however many jobs."""
     counts = {f"count_{state}": Count("items", filter=Q(items__state=state)) for state in ItemState.values}
-    retryable = Q(items__state=ItemState.FAILED) & ~Q(items__upload="")
+    retryable = Q(items__state=ItemState.FAILED) & (~Q(items__upload="") | Q(items__result__retryable=True))
     return jobs.annotate(**counts, count_retryable=Count("items", filter=retryable))
 
 

@@ -39,21 +39,25 @@ def create_job(
     *,
     kind: str,
     queue: str,
-    uploads: Sequence[bytes],
     collection_id: uuid.UUID | None,
     parameters: dict[str, Any],
+    uploads: Sequence[bytes] = (),
+    items: int = 0,
+    parked: bool = False,
     subject_id: uuid.UUID | None = None,
     api_key_id: uuid.UUID | None = None,
 ) -> Job:
     """Store a job with one item an upload; the caller enqueues them after the commit (`tasks.enqueue_job`).
 
-    The files are written first: an accepted item always has its bytes. subject_id: whom the job is about,
-    for `erase_jobs`.
+    The files are written first: an accepted item always has its bytes. items: so many that have no upload instead;
+    what each is about stands in the parameters. parked: nobody enqueues them, they wait for `tasks.sweep`.
+    subject_id: whom the job is about, for `erase_jobs`.
 
     Raises:
         QueueFullError: the collection has too much work waiting already.
     """
-    _require_room(collection_id, len(uploads))
+    _require_room(collection_id, len(uploads) + items)
+    paused_until = timezone.now() if parked else None
     with atomic_with_files():
         job = Job.objects.create(
             kind=kind,
@@ -64,9 +68,13 @@ def create_job(
             api_key_id=api_key_id,
         )
         for index, data in enumerate(uploads):
-            item = JobItem(job=job, index=index)
+            item = JobItem(job=job, index=index, paused_until=paused_until)
             write_file(item.upload, f"{job.id}-{index}", data)
             item.save()
+        first = len(uploads)
+        JobItem.objects.bulk_create(
+            JobItem(job=job, index=first + index, paused_until=paused_until) for index in range(items)
+        )
     return job
 
 
@@ -125,13 +133,14 @@ def fail(
     keep_upload: bool = False,
     failed: bool = False,
 ) -> None:
-    """End a claimed item with the reason. keep_upload: the picture is not to blame, it may be retried by hand.
-    failed: the try counts among its `failures`.
+    """End a claimed item with the reason. keep_upload: the picture is not to blame, it may be retried by hand; where
+    it is not an upload, the result says so. failed: the try counts among its `failures`.
 
     Raises:
         LeaseLostError: the item went to another worker meanwhile, or was erased.
     """
-    ending = {"error_code": code, "error_message": message, "result": details or None}
+    told = (details or {}) | ({"retryable": True} if keep_upload and not item.upload else {})
+    ending = {"error_code": code, "error_message": message, "result": told or None}
     with transaction.atomic():
         _finish(item, keep_upload, state=ItemState.FAILED, failures=F("failures") + int(failed), **ending)
 

@@ -16,6 +16,7 @@ from django.db.models.functions import Concat
 from django.utils import timezone
 
 from portrait.cameras.models import Frame, FrameState
+from portrait.cameras.signals import pictures_going
 from portrait.core.files import delete_on_commit, stored
 
 DONE_REMEMBERED = 10_000
@@ -166,6 +167,7 @@ def expire(*, frames: Sequence[Frame], code: str, message: str) -> None:
     Frame.objects.filter(id__in=[frame.pk for frame in ended]).exclude(state=FrameState.WAITING).update(
         state=FrameState.EXPIRED, picture="", error_code=code, error_message=told, metadata={}
     )
+    pictures_going.send(Frame, frame_ids=[frame.pk for frame in ended])
     delete_on_commit(files)
 
 

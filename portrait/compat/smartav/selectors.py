@@ -13,8 +13,15 @@ def sample_id(identity: Identity) -> str:
     return identity.external_id or str(identity.id)
 
 
+def is_stranger(identity: Identity) -> bool:
+    """Whether somebody bears the name `unknown_person_N` that we gave."""
+    return identity.kind == Identity.Kind.UNKNOWN and unknown_number(identity.name) is not None
+
+
 def find_sample(collection: Collection, wanted: str) -> Identity | None:
     """The person with this `id`: the caller's own, a stranger's name that cameras gave, or our id."""
+    if "\0" in wanted:  # PostgreSQL stores no such text
+        return None
     people: QuerySet[Identity] = Identity.objects.filter(collection=collection, merged_into=None)
     found = people.filter(external_id=wanted).first()
     if found is None and unknown_number(wanted) is not None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import groupby
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from inference.codec import decode
@@ -22,6 +22,7 @@ from portrait.gallery.services.identities import default_embedding_model
 from portrait.gallery.services.photos import CHUNK_PIXELS, slow_work
 from portrait.sightings.services import strangers, timeline
 from portrait.sightings.services.tracks import SeenFrame
+from portrait.sightings.signals import frames_done
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,19 @@ def _commit(claim: Claim, camera_id: UUID, seen: Sequence[SeenFrame]) -> None:
         camera = Camera.objects.select_related("collection__active_model").get(pk=camera_id)
         work = timeline.record(camera=camera, model=default_embedding_model(), seen=kept)
         ledger.finish(lease=claim.lease, frame_ids=mine)
+        _tell(camera, [each.frame for each in kept])
     strangers.forget_unseen(identity_ids=[key for key, touch in work.touches.items() if touch.since is not None])
+
+
+def _tell(camera: Camera, frames: Sequence[Frame]) -> None:
+    """Whoever does more with frames; what goes wrong there is not the frames' fault."""
+    try:
+        with transaction.atomic():
+            frames_done.send(Frame, camera=camera, frames=frames)
+    except DatabaseDown:
+        raise
+    except Exception:
+        logger.exception("what was to follow %d frames of camera %s was left out", len(frames), camera.pk)
 
 
 def _wait(claim: Claim, frames: Sequence[Frame], error: Exception) -> None:

@@ -8,7 +8,7 @@ from django.db.models.functions import Greatest
 
 from inference.calibration import DECISION
 from inference.types import Box, Face, Image
-from portrait.compat.smartav.selectors import highest_unknown
+from portrait.compat.smartav.selectors import highest_unknown, is_stranger
 from portrait.compat.smartav.shapes import UNKNOWN_PREFIX
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.selectors import nearest_identities
@@ -52,24 +52,26 @@ def _who(
         found = register_unknown(collection=collection, photos=[photo], exclude=exclude).candidate.identity
     else:
         return None
-    if found.kind == Identity.Kind.UNKNOWN and found.external_id is None:
+    if found.external_id is None and is_stranger(found):
         give_id(identity=found)
     return found
 
 
 def give_id(*, identity: Identity) -> None:
     """A stranger's name becomes the id as well, so that it stays when the stranger is named. Where a caller's own
-    sample has that id already, the stranger gets the next free number."""
+    sample has that id already, the stranger gets the next free number. Somebody who was erased meanwhile is left."""
+    rows = Identity.objects.filter(pk=identity.pk)
     while identity.external_id is None:
-        wanted = identity.name
         try:
             with transaction.atomic():
-                unnamed = Identity.objects.filter(pk=identity.pk, external_id=None)
-                unnamed.update(external_id=wanted, name=wanted)
+                rows.filter(external_id=None).update(external_id=identity.name, name=identity.name)
         except IntegrityError:
             identity.name = f"{UNKNOWN_PREFIX}{_next_number(identity.collection)}"
-        else:
-            identity.refresh_from_db()
+            continue
+        fresh = rows.first()
+        if fresh is None:
+            return
+        identity.external_id, identity.name = fresh.external_id, fresh.name
 
 
 def _next_number(collection: Collection) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 from django.db import IntegrityError
 
 from inference.errors import ImageError
-from portrait.compat.smartav.selectors import find_sample
-from portrait.compat.smartav.shapes import UNKNOWN_PREFIX, stored_metadata
+from portrait.compat.smartav.selectors import find_sample, is_stranger
+from portrait.compat.smartav.shapes import stored_metadata
 from portrait.core.errors import NotFoundError, PortraitError
 from portrait.core.files import atomic_with_files
 from portrait.gallery.face_choice import LARGEST
@@ -85,7 +85,7 @@ def update_metadata(*, identity: Identity, name: str, metadata: Any) -> None:
     values: dict[str, Any] = {"metadata": stored_metadata(metadata)}
     if name:
         values["name"] = name
-    if identity.external_id is None and identity.name.startswith(UNKNOWN_PREFIX):
+    if identity.external_id is None and is_stranger(identity):
         values["external_id"] = identity.name
     update_identity(identity=identity, **values)
 

@@ -13,6 +13,7 @@ from portrait.demo import photos as demo_photos
 from portrait.demo import run
 from portrait.demo.annotate import clean_folder
 from portrait.demo.client import ApiClient
+from portrait.demo.scene import show_scene
 from portrait.embedded import site
 from portrait.embedded.errors import EmbeddedError
 from portrait.embedded.signals import StopRequested, stop_on_signals
@@ -62,6 +63,7 @@ class Command(BaseCommand):
         clean_folder(var / "demo")
         enrolled = run.enrol(api, collection, photos, console)
         results = run.recognise(api, collection, photos, var / "demo", console)
+        scene_right = show_scene(api, var / "demo", console)
         right = sum(result.right for result in results)
         known = [result for result in results if result.photo.expected is not None]
         verdict = f"{right} of {len(known)} pictures right. " if known else ""
@@ -74,4 +76,4 @@ class Command(BaseCommand):
             highlight=False,
             soft_wrap=True,
         )
-        return enrolled and right == len(results)
+        return enrolled and scene_right and right == len(results)

@@ -1,0 +1,188 @@
+"""A BLIP captioning directory in the Hugging Face layout -> a model of the repository.
+
+Sizes, heads, tokens and normalisation come from the directory's own files; nothing is assumed of the base model. The
+directory's code, if it has any, is never run.
+"""
+
+import hashlib
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from inference.config import CaptionerSpec
+from inference.errors import WeightsError, WeightsNotFoundError
+from inference.scenes.blip import DECODER, ENCODER, GROUP, NUMBERS, VOCABULARY, BlipNumbers
+from inference.scenes.vocabulary import SPECIAL, read_words
+from inference.weights.blip.config import CONFIG, PREPROCESSOR, BlipConfig, read_config, read_json, read_normalisation
+from inference.weights.imported import Origin, Served, Wire, write_imported
+
+MODEL_FILE = "model.py"
+MODEL_SOURCE = '''"""Written by Portrait's importer: the model server finds `inference` through PYTHONPATH."""
+
+from inference.scenes.triton_model import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+_NAME = re.compile(r"blip-[a-z0-9][a-z0-9._-]{0,60}")
+_MOST_TOKENS = 64
+"""The longest text that is offered: a caption is one sentence, and every step costs."""
+_MOST_ADDED = 64
+"""So many numbers beyond vocab.txt at most: BLIP adds two, some files are filled up to a multiple of 64."""
+_EXTRA = "importing needs torch and safetensors: pip install 'portrait[convert]'"
+
+
+def import_blip(
+    *,
+    weights: Path,
+    name: str | None,
+    models_dir: Path,
+    prompt: str = "",
+    licence: str = "unknown",
+    homepage: str = "",
+    domain: str = "",
+) -> Path:
+    """Convert the directory `weights`, compare with torch, and write `models_dir/<name>`; answers that folder.
+
+    name: begins with `blip-`; None: `blip-` and the directory's name. prompt: what captions begin with where the
+    caller gives no prompt; it is cut from the text. The published fine-tuning used "a picture of "; the hub's files
+    are commonly used with none, which is the default here.
+
+    Raises:
+        WeightsError: something in the directory cannot be used; the message says what, and what to do.
+    """
+    if not weights.is_dir():
+        raise WeightsNotFoundError(f"{weights} is no directory; give the one that holds config.json and the weights")
+    name = name or default_name(weights)
+    if not _NAME.fullmatch(name):
+        raise WeightsError(f"{name!r} cannot be a model's name: it begins with blip- and holds a-z, 0-9, '.', '_', '-'")
+    config = read_config(weights)
+    words = _read_vocabulary(weights, config)
+    spec = CaptionerSpec(
+        name=name,
+        size_px=config.vision.image_px,
+        max_tokens=min(_MOST_TOKENS, config.text.positions),
+        prompt=prompt,
+        domain=domain,
+    )
+    with tempfile.TemporaryDirectory(prefix="portrait-blip-") as folder:
+        encoder, decoder = Path(folder) / ENCODER, Path(folder) / DECODER
+        parity, sources = _convert(weights, config, encoder, decoder)
+        origin = Origin(
+            kind="blip",
+            licence=licence,
+            homepage=homepage,
+            files={path.name: _sha256(path) for path in [*_settings(weights), *sources]},
+            parity=parity,
+        )
+        files: dict[str, bytes | Path] = {
+            ENCODER: encoder,
+            DECODER: decoder,
+            NUMBERS: numbers(config, spec, lower_case=_lower_case(weights)).to_json().encode(),
+            VOCABULARY: "".join(f"{word}\n" for word in words).encode(),
+            MODEL_FILE: MODEL_SOURCE.encode(),
+        }
+        return write_imported(models_dir, spec, served(spec), origin, files)
+
+
+def default_name(weights: Path) -> str:
+    """`blip-image-captioning-base` and `blip_base` as they are, anything else after `blip-`."""
+    plain = re.sub(r"[^a-z0-9.-]+", "-", weights.resolve().name.lower()).strip("-.")
+    return plain if plain.startswith("blip-") else f"blip-{plain}"
+
+
+def served(spec: CaptionerSpec) -> Served:
+    """How Triton serves a captioner; `inference.scenes.caption` and `triton_model` are its two ends."""
+    return Served(
+        backend="python",
+        max_batch=GROUP,
+        inputs=(
+            Wire("image", "TYPE_UINT8", (spec.size_px, spec.size_px, 3)),
+            Wire("prompt", "TYPE_STRING", (1,)),
+            Wire("settings", "TYPE_FP64", (6,)),
+        ),
+        outputs=(
+            Wire("text", "TYPE_STRING", (1,)),
+            Wire("token_ids", "TYPE_INT32", (spec.max_tokens,)),
+            Wire("score", "TYPE_FP32", (1,)),
+        ),
+    )
+
+
+def numbers(config: BlipConfig, spec: CaptionerSpec, *, lower_case: bool = True) -> BlipNumbers:
+    """What the loop has to know of the graphs."""
+    text = config.text
+    return BlipNumbers(
+        size_px=spec.size_px,
+        max_tokens=spec.max_tokens,
+        layers=text.layers,
+        heads=text.heads,
+        head_width=text.width // text.heads,
+        vocabulary=text.vocabulary,
+        bos_id=text.bos_id,
+        sep_id=text.sep_id,
+        lower_case=lower_case,
+    )
+
+
+def _convert(weights: Path, config: BlipConfig, encoder: Path, decoder: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Write both graphs; answers their parity and the files of weights. torch is imported here and nowhere before:
+    the rest of this module has to work without it."""
+    try:
+        from inference.weights.blip import export, files
+        from inference.weights.blip.network import Blip
+    except ModuleNotFoundError as error:
+        raise WeightsError(_EXTRA) from error
+    normalisation = read_normalisation(weights, config.vision.image_px)
+    sources = files.weight_files(weights)
+    try:
+        tensors = files.read_weights(sources)
+    except ModuleNotFoundError as error:
+        raise WeightsError(_EXTRA) from error
+    network = Blip(config).eval()
+    files.load(network, tensors)
+    del tensors
+    export.export(network, normalisation, config, encoder, decoder)
+    return export.parity(network, normalisation, config, encoder, decoder), sources
+
+
+def _read_vocabulary(weights: Path, config: BlipConfig) -> list[str]:
+    path, text = weights / VOCABULARY, config.text
+    try:
+        words = read_words(path.read_bytes())
+    except FileNotFoundError:
+        raise WeightsNotFoundError(f"{weights} has no {VOCABULARY}; take all files of the published directory") from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{VOCABULARY} cannot be used ({error}); fetch it again") from error
+    added = text.vocabulary - len(words)
+    if not 0 <= added <= _MOST_ADDED:
+        raise WeightsError(
+            f"{VOCABULARY} has {len(words)} lines, but config.json has a vocab_size of {text.vocabulary}: "
+            "the two do not belong together, or the file is not complete"
+        )
+    if text.sep_id >= len(words) or words[text.sep_id] != "[SEP]":
+        raise WeightsError(
+            f"config.json ends texts with token {text.sep_id}, which is not [SEP] in {VOCABULARY}: "
+            "the two do not belong together, or the file was re-encoded"
+        )
+    if text.bos_id < len(words) and not re.fullmatch(r"\[.+\]", words[text.bos_id]):
+        raise WeightsError(
+            f"config.json begins texts with token {text.bos_id}, which is the word {words[text.bos_id]!r} in "
+            f"{VOCABULARY} and none of {', '.join(SPECIAL)}: the two do not belong together"
+        )
+    return words
+
+
+def _lower_case(weights: Path) -> bool:
+    """BERT's uncased tokenizer, unless the directory says otherwise."""
+    path = weights / "tokenizer_config.json"
+    return bool(read_json(path).get("do_lower_case", True)) if path.is_file() else True
+
+
+def _settings(weights: Path) -> list[Path]:
+    return [weights / name for name in (CONFIG, PREPROCESSOR, VOCABULARY) if (weights / name).is_file()]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

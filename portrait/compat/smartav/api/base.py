@@ -1,0 +1,72 @@
+"""What the addresses of the first-generation API have in common: keys only, and errors in the shape of then."""
+
+import math
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from portrait.core.api_errors import exception_handler
+from portrait.core.auth import ApiKeyAuthentication, principal_of
+from portrait.gallery.models import Collection
+from portrait.gallery.selectors import find_collection
+
+TAG = "smartav (first generation)"
+
+
+class CollectionFieldSerializer(serializers.Serializer[Any]):
+    """Old clients know no collections; whoever has a key for several adds this one to the address."""
+
+    collection = serializers.CharField(
+        required=False, allow_blank=True, max_length=60, help_text="Name or id; else the key's only one, or `default`"
+    )
+
+
+COLLECTION: list[OpenApiParameter | type[serializers.Serializer[Any]]] = [CollectionFieldSerializer]
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """`error` is a text, as it was; `code` is ours."""
+
+    error = serializers.CharField()
+    code = serializers.CharField()
+
+
+ERRORS = {"4XX": ErrorSerializer, "5XX": ErrorSerializer}
+
+
+class SmartavView(APIView):
+    """No session is taken: two of these addresses change things by GET, which a foreign page could make a browser
+    call. HEAD is not answered, as it would be taken for GET."""
+
+    authentication_classes = [ApiKeyAuthentication]
+    http_method_names = ["get", "post", "options"]
+    failure: ClassVar[dict[str, Any]] = {}
+    """What an error's answer has besides."""
+
+    def get_exception_handler(self) -> Any:
+        return self._told
+
+    def _told(self, error: Exception, context: dict[str, Any]) -> Response | None:
+        """`{"error": text, "code", ...}`, with the status that we give everywhere."""
+        answer = exception_handler(error, context)
+        if answer is not None:
+            problem = dict(answer.data["error"])
+            answer.data = {**self.failure, "error": problem.pop("message"), **problem}
+        return answer
+
+
+def collection_of(request: Request) -> Collection:
+    """The collection that a call is about."""
+    query = CollectionFieldSerializer(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    return find_collection(principal_of(request), query.validated_data.get("collection") or None)
+
+
+def finite(value: float) -> None:
+    """A validator: the text "nan" is a number to Python."""
+    if not math.isfinite(value):
+        raise serializers.ValidationError("Send a number.")

@@ -1,0 +1,250 @@
+"""`/face-recognition` and what is below it."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from inference.calibration import DECISION
+from inference.errors import ImageError
+from portrait.compat.smartav import shapes
+from portrait.compat.smartav.api.base import COLLECTION, ERRORS, TAG, SmartavView, collection_of, finite
+from portrait.compat.smartav.selectors import require_sample, sample_id
+from portrait.compat.smartav.services import recognition, samples
+from portrait.core.errors import PortraitError
+from portrait.core.models import Scope
+from portrait.core.pictures import PictureField
+from portrait.core.strict import StrictSerializer
+from portrait.gallery.api.enrol import MAX_PHOTOS
+from portrait.gallery.api.identities import MetadataField
+
+CLEARED = "Samples have been removed successfully"
+OPERATOR = (
+    "The database of this server is configured by its operator. Nothing of this request was read, used or stored: "
+    "leave the call out, and change a password that was sent."
+)
+
+
+class SampleMetadataField(MetadataField):
+    """A text, in most cases; any JSON of at most 64 KB."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value({shapes.METADATA: data})[shapes.METADATA]
+
+
+class InvalidPictureError(PortraitError):
+    """The text is no picture in base64."""
+
+    code = "invalid"
+
+
+class SamplePictureField(PictureField):
+    """The picture's bytes, or why they cannot be had: one bad entry of many is told under `fail`."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return super().to_internal_value(data)
+        except ImageError as error:
+            return error
+        except serializers.ValidationError as error:
+            return InvalidPictureError(str(error.detail[0]), field="image")  # type: ignore[index]
+
+
+class FaceRecognitionRequestSerializer(StrictSerializer):
+    """A picture as a data URI, and how alike a person must be to be named."""
+
+    image = PictureField()
+    min_distance = serializers.FloatField(
+        default=DECISION,
+        min_value=0,
+        max_value=1,
+        validators=[finite],
+        help_text="A similarity, in spite of its name: the least that counts as the same person",
+    )
+
+
+class CandidateSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField(help_text="Empty: nobody known, and too poor to be registered")
+    name = serializers.CharField()
+    metadata = serializers.CharField()
+    bbox = serializers.CharField(help_text="`x, y, w, h` in pixels")
+
+
+class SampleSerializer(StrictSerializer):
+    """A person's picture. Name, metadata and action count for a new `id` only."""
+
+    id = serializers.CharField(max_length=200)
+    name = serializers.CharField(max_length=200, allow_blank=True, allow_null=True)
+    image = SamplePictureField()
+    metadata = SampleMetadataField(allow_null=True)
+    action = serializers.CharField(max_length=200, allow_blank=True, allow_null=True)
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class SamplesAnswerSerializer(serializers.Serializer[Any]):
+    success = serializers.ListField(child=serializers.CharField(), help_text="An id an entry")
+    fail = serializers.ListField(child=serializers.CharField())
+    reasons = ReasonSerializer(many=True, help_text="Why each of `fail` failed")
+
+
+class ClearedSerializer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    msg = serializers.CharField()
+
+
+class MetadataRequestSerializer(StrictSerializer):
+    """Both are needed; an empty name changes nothing of it."""
+
+    name = serializers.CharField(max_length=200, allow_blank=True)
+    metadata = SampleMetadataField(allow_null=True)
+
+
+class SuccessSerializer(serializers.Serializer[Any]):
+    success = serializers.CharField()
+
+
+class FaceRecognitionView(SmartavView):
+    """Who is in a picture. A face that matches nobody is registered, which is why the scope enrol is needed."""
+
+    required_scope = Scope.ENROL
+
+    @extend_schema(
+        operation_id="smartav_face_recognition",
+        summary="Name every face of a picture",
+        tags=[TAG],
+        parameters=COLLECTION,
+        request=FaceRecognitionRequestSerializer,
+        responses={200: CandidateSerializer(many=True), **ERRORS},
+    )
+    def post(self, request: Request) -> Response:
+        """Name every face; unmatched ones become `unknown_person_N`."""
+        serializer = FaceRecognitionRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        asked = serializer.validated_data
+        faces = recognition.recognise_faces(
+            collection=collection_of(request), data=asked["image"], min_similarity=asked["min_distance"]
+        )
+        return Response([candidate_json(face) for face in faces])
+
+
+def candidate_json(face: recognition.SeenFace) -> dict[str, Any]:
+    who, bbox = face.identity, shapes.box_text(face.box)
+    if who is None:
+        return {"id": "", "name": shapes.UNREGISTERED, "metadata": "", "bbox": bbox}
+    return {"id": sample_id(who), "name": who.name, "metadata": shapes.told_metadata(who.metadata), "bbox": bbox}
+
+
+class UpdateSamplesView(SmartavView):
+    """Pictures of people: new ones, or more of known ones."""
+
+    required_scope = Scope.ENROL
+
+    @extend_schema(
+        operation_id="smartav_update_samples",
+        summary="Enrol pictures",
+        tags=[TAG],
+        parameters=COLLECTION,
+        request=SampleSerializer(many=True),
+        responses={200: SamplesAnswerSerializer, **ERRORS},
+    )
+    def post(self, request: Request) -> Response:
+        """Enrol pictures; an `id` that is known gets one more."""
+        serializer = SampleSerializer(data=request.data, many=True, max_length=MAX_PHOTOS)
+        serializer.is_valid(raise_exception=True)
+        asked = [samples.Sample(**{**each, "name": each["name"] or ""}) for each in serializer.validated_data]
+        return Response(updated_json(samples.update_samples(collection=collection_of(request), samples=asked)))
+
+
+def updated_json(updated: samples.Updated) -> dict[str, Any]:
+    reasons = [{"id": each, "code": problem.code, "message": str(problem)} for each, problem in updated.fail]
+    return {"success": updated.success, "fail": [each for each, _ in updated.fail], "reasons": reasons}
+
+
+class ClearSamplesView(SmartavView):
+    """Everybody of the collection goes, with portraits, vectors and sightings."""
+
+    required_scope = Scope.ADMIN
+    failure = {"success": False}
+
+    @extend_schema(
+        operation_id="smartav_clear_samples_get",
+        summary="Erase everybody of a collection",
+        tags=[TAG],
+        parameters=COLLECTION,
+        responses={200: ClearedSerializer, **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Erase everybody of a collection, as clients of the first version ask for it."""
+        samples.clear_samples(collection=collection_of(request))
+        return Response({"success": True, "msg": CLEARED})
+
+    @extend_schema(
+        operation_id="smartav_clear_samples",
+        summary="Erase everybody of a collection",
+        tags=[TAG],
+        parameters=COLLECTION,
+        request=None,
+        responses={200: ClearedSerializer, **ERRORS},
+    )
+    def post(self, request: Request) -> Response:
+        """Erase everybody of a collection."""
+        return self.get(request)
+
+
+class UpdateMetadataView(SmartavView):
+    """Name a person, a stranger above all."""
+
+    required_scope = Scope.ENROL
+
+    @extend_schema(
+        operation_id="smartav_update_metadata",
+        summary="Change a person's name and metadata",
+        tags=[TAG],
+        parameters=COLLECTION,
+        request=MetadataRequestSerializer,
+        responses={200: SuccessSerializer, **ERRORS},
+    )
+    def post(self, request: Request, sample_id: str) -> Response:
+        """Change a person's name and metadata; the id stays."""
+        identity = require_sample(collection_of(request), sample_id)
+        serializer = MetadataRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        samples.update_metadata(identity=identity, **serializer.validated_data)
+        return Response({"success": f'"{sample_id}" has been configured successfully.'})
+
+
+class ConfigDatabaseView(SmartavView):
+    """Credentials came by this way once. Its body is never parsed here: nothing can log or tell what was not read."""
+
+    required_scope = Scope.READ
+    parser_classes = []
+
+    @extend_schema(
+        operation_id="smartav_config_database_get",
+        summary="Not needed any more",
+        tags=[TAG],
+        responses={(200, "text/plain"): OpenApiTypes.STR, **ERRORS},
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """Answers that the operator configures the database."""
+        return HttpResponse(OPERATOR, content_type="text/plain")
+
+    @extend_schema(
+        operation_id="smartav_config_database",
+        summary="Not needed any more",
+        tags=[TAG],
+        request=None,
+        responses={(200, "text/plain"): OpenApiTypes.STR, **ERRORS},
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Answers that the operator configures the database."""
+        return self.get(request)

@@ -1,0 +1,28 @@
+"""The addresses of the first-generation API, with and without a slash at the end."""
+
+from django.urls import URLPattern, path
+
+from portrait.compat.smartav.api.base import SmartavView
+from portrait.compat.smartav.api.faces import (
+    ClearSamplesView,
+    ConfigDatabaseView,
+    FaceRecognitionView,
+    UpdateMetadataView,
+    UpdateSamplesView,
+)
+
+ADDRESSES: dict[str, type[SmartavView]] = {
+    "face-recognition": FaceRecognitionView,
+    "face-recognition/update-samples": UpdateSamplesView,
+    "face-recognition/clear-samples": ClearSamplesView,
+    "face-recognition/update-metadata/<str:sample_id>": UpdateMetadataView,
+    "face-recognition/config-database": ConfigDatabaseView,
+}
+
+
+def _both(route: str, view: type[SmartavView]) -> list[URLPattern]:
+    """The one with the slash is not told in the OpenAPI document."""
+    return [path(route, view.as_view()), path(f"{route}/", view.as_view(schema=None))]
+
+
+urlpatterns = [pattern for route, view in ADDRESSES.items() for pattern in _both(route, view)]
