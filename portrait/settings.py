@@ -41,8 +41,8 @@ INSTALLED_APPS = [
     "portrait.gallery",
     "portrait.cameras",
     "portrait.sightings",
-    "portrait.compat.smartav",
     "portrait.scenes",
+    "portrait.compat.smartav",
     "portrait.demo",
     "portrait.drill",
 ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 from PIL import ImageFile
 
-from inference.codec import Header, decode, encode_jpeg, probe
+from inference.codec import Header, decode, encode_jpeg, encode_png, probe
 from inference.config import CodecLimits
 from inference.errors import (
     CorruptImageError,
@@ -277,6 +277,10 @@ def test_threads_decode_at_once_and_pillow_keeps_its_settings() -> None:
 def test_an_encoded_image_decodes_to_nearly_itself() -> None:
     assert_is_scene(decode(encode_jpeg(scene(), quality=95)))
     assert len(encode_jpeg(NOISE, quality=30)) < len(encode_jpeg(NOISE, quality=95))
+
+
+def test_a_png_keeps_every_pixel() -> None:
+    assert (decode(encode_png(NOISE)) == NOISE).all()
 
 
 @pytest.mark.filterwarnings("ignore")

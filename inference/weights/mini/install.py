@@ -1,7 +1,7 @@
-"""The small models of our own -> the model repository. What training left is committed beside this file.
+"""Put the small models of our own, which are part of this repository, among the models that are served.
 
-A folder a model: `spec.json`, `origin.json` and `served.json` (the fields of `SegmenterSpec` or `CaptionerSpec`, `Origin`
-and `Served`, the latter with `files`: what goes into the model's version folder).
+A folder beside this file holds each: `spec.json` (its specification), `origin.json`, `served.json` (how Triton serves
+it) and `files.json`, which lists what goes into the model's `1/` and lies in the folder too.
 """
 
 import json
@@ -9,51 +9,39 @@ from pathlib import Path
 from typing import Any
 
 from inference.config import spec_from_json
-from inference.errors import UnknownModelError
-from inference.weights.imported import Origin, Served, Wire, changed_files, imported_names, read_record, write_imported
+from inference.errors import UnknownModelError, WeightsError
+from inference.weights.imported import Origin, Served, Wire, write_imported
 
-FOLDER = Path(__file__).parent
-
-
-def mini_names() -> list[str]:
-    """The small models that are committed."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/served.json"))
+MINIS = Path(__file__).parent
 
 
-def install_mini(models_dir: Path, name: str) -> Path:
-    """Write a small model into the repository; answers its folder there.
+def mini_names(source: Path = MINIS) -> list[str]:
+    """The small models there are."""
+    return sorted(path.parent.name for path in source.glob("*/served.json"))
+
+
+def install_mini(models_dir: Path, name: str, *, source: Path = MINIS) -> Path:
+    """Write the small model `name` into the repository `models_dir`; answers its folder there.
 
     Raises:
-        UnknownModelError: there is none of that name.
+        UnknownModelError: there is no small model of that name. WeightsError: its folder is not whole.
     """
-    if name not in mini_names():
-        raise UnknownModelError(f"no small model {name!r}; there are: {', '.join(mini_names())}")
-    folder, served = FOLDER / name, _read(name, "served.json")
-    files = {file: folder / file for file in served.pop("files")}
-    wires = {end: tuple(Wire(**(wire | {"dims": tuple(wire["dims"])})) for wire in served.pop(end)) for end in _ENDS}
-    spec = spec_from_json((folder / "spec.json").read_text(encoding="utf-8"))
-    return write_imported(models_dir, spec, Served(**served, **wires), Origin(**_read(name, "origin.json")), files)
+    if name not in mini_names(source):
+        raise UnknownModelError(f"there is no small model {name!r}; there are {', '.join(mini_names(source)) or 'none'}")
+    folder = source / name
+    try:
+        spec = spec_from_json((folder / "spec.json").read_text(encoding="utf-8"))
+        served, origin = _json(folder / "served.json"), _json(folder / "origin.json")
+        wires = {kind: tuple(_wire(fields) for fields in served.pop(kind)) for kind in ("inputs", "outputs")}
+        files = {file: folder / file for file in _json(folder / "files.json")}
+        return write_imported(models_dir, spec, Served(**served, **wires), Origin(**origin), files)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise WeightsError(f"{folder} is not whole: {error}; get the repository's own files again") from error
 
 
-_ENDS = ("inputs", "outputs")
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def is_current(models_dir: Path, name: str) -> bool:
-    """Whether the repository holds the small model as it is committed."""
-    if name not in imported_names(models_dir) or changed_files(models_dir, name):
-        return False
-    record, folder = read_record(models_dir, name), FOLDER / name
-    spec = spec_from_json((folder / "spec.json").read_text(encoding="utf-8"))
-    return bool(
-        record["origin"] == _read(name, "origin.json")
-        and spec_from_json(record["parameters"]["portrait.spec"]) == spec
-        and all(
-            (models_dir / name / "1" / file).read_bytes() == (folder / file).read_bytes()
-            for file in _read(name, "served.json")["files"]
-        )
-    )
-
-
-def _read(name: str, file: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((FOLDER / name / file).read_text(encoding="utf-8"))
-    return found
+def _wire(fields: dict[str, Any]) -> Wire:
+    return Wire(fields["name"], fields["data_type"], tuple(fields["dims"]))

@@ -11,9 +11,10 @@ import argparse
 import json
 import logging
 import platform
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from inference.local import LocalClient
 from inference.scenes.prototypes import spec_priors
 from inference.scenes.segment import Segmenter
 from inference.types import FloatArray, Image
+from inference.weights.mini.install import install_mini
 from inference.weights.mini.measure_yolact import held_out_scenes, measure
 from inference.weights.mini.scenes import SHAPES, Scene, draw_scene
 from inference.weights.mini.yolact_loss import Truth, loss
@@ -58,7 +60,7 @@ log = logging.getLogger(__name__)
 class Plan:
     seed: int = 4
     scenes: int = 8000
-    steps: int = 6000
+    steps: int = 4000
     batch: int = 32
     rate: float = 3e-3
     decay: float = 1e-4
@@ -142,10 +144,10 @@ def train(plan: Plan) -> tuple[Yolact, list[dict[str, float]]]:
     return network.eval(), history
 
 
-def write(folder: Path, network: Yolact) -> Segmenter:
-    """The folder as `install` reads it, and a segmenter that runs what lies in it."""
-    model = folder / "1" / "model.onnx"
-    model.parent.mkdir(parents=True, exist_ok=True)
+def write(folder: Path, network: Yolact) -> None:
+    """The folder as `inference.weights.mini.install` reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / "model.onnx"
     export.export(network, ARCHITECTURE, model)
     origin = export.origin(
         licence="CC0-1.0",
@@ -154,12 +156,23 @@ def write(folder: Path, network: Yolact) -> Segmenter:
         parity=export.parity(network, ARCHITECTURE, model),
         notes="Made by this project from drawn scenes (inference/weights/mini/train_yolact.py); knows only these.",
     )
-    spec = ARCHITECTURE.spec(NAME, SHAPES, DOMAIN)
-    (folder / "spec.json").write_text(_pretty(json.loads(spec_to_json(spec))), encoding="utf-8")
-    (folder / "origin.json").write_text(_pretty(asdict(origin)), encoding="utf-8")
-    (folder / "served.json").write_text(_pretty(asdict(export.served(ARCHITECTURE))), encoding="utf-8")
-    # the client looks for <models>/<name>/1/model.onnx
-    return Segmenter(LocalClient(folder.parent, threads=1), replace(spec, name=folder.name))
+    spec = json.loads(spec_to_json(ARCHITECTURE.spec(NAME, SHAPES, DOMAIN)))
+    described = {
+        "spec": spec,
+        "origin": asdict(origin),
+        "served": asdict(export.served(ARCHITECTURE)),
+        "files": [model.name],
+    }
+    for name, value in described.items():
+        (folder / f"{name}.json").write_text(_pretty(value), encoding="utf-8")
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """What the written model makes of scenes that it was not taught, through all that serves it."""
+    with tempfile.TemporaryDirectory() as models_dir:
+        install_mini(Path(models_dir), folder.name, source=folder.parent)
+        segmenter = Segmenter(LocalClient(Path(models_dir)), ARCHITECTURE.spec(NAME, SHAPES, DOMAIN))
+        return measure(segmenter, held_out_scenes(HELD_OUT_SEED, HELD_OUT))
 
 
 def _pretty(value: Any) -> str:
@@ -171,8 +184,8 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
     start = time.monotonic()
     network, history = train(plan)
     trained_s = time.monotonic() - start
-    segmenter = write(folder, network)
-    scores = measure(segmenter, held_out_scenes(HELD_OUT_SEED, HELD_OUT))
+    write(folder, network)
+    scores = measured(folder)
     notes = {
         "plan": asdict(plan),
         "architecture": asdict(ARCHITECTURE),

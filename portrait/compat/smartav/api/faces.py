@@ -160,8 +160,12 @@ class UpdateSamplesView(SmartavView):
         """Enrol pictures; an `id` that is known gets one more."""
         serializer = SampleSerializer(data=request.data, many=True, max_length=MAX_PHOTOS)
         serializer.is_valid(raise_exception=True)
-        asked = [samples.Sample(**{**each, "name": each["name"] or ""}) for each in serializer.validated_data]
+        asked = [sample_of(entry) for entry in serializer.validated_data]
         return Response(updated_json(samples.update_samples(collection=collection_of(request), samples=asked)))
+
+
+def sample_of(entry: dict[str, Any]) -> samples.Sample:
+    return samples.Sample(**{**entry, "name": entry["name"] or "", "action": entry["action"] or ""})
 
 
 def updated_json(updated: samples.Updated) -> dict[str, Any]:

@@ -1,0 +1,333 @@
+"""Teach `blip-mini`, a small BLIP of the same code, to say what drawn scenes show, and measure it on others.
+
+    python -m inference.weights.mini.train_blip
+
+It writes `blip-mini/` beside this file: the model, its specification and `training.json`. As BLIP was, it is taught
+sentences with the prompt "a picture of" and some without. While it learns, a head beside the encoder tells what covers
+each patch: that head is not part of the model.
+"""
+
+import argparse
+import itertools
+import json
+import logging
+import math
+import platform
+import string
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inference.config import CaptionerSpec, spec_to_json
+from inference.runtime import onnxruntime
+from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipModel, Task
+from inference.scenes.vocabulary import SPECIAL, Vocabulary
+from inference.types import CaptionSettings, Image
+from inference.weights.blip import export
+from inference.weights.blip.config import BlipConfig, Normalisation, TextConfig, VisionConfig
+from inference.weights.blip.importer import MODEL_FILE, MODEL_SOURCE, numbers, served
+from inference.weights.blip.network import Blip, PictureGraph
+from inference.weights.imported import Origin
+from inference.weights.mini.scenes import COLOURS, SHAPES, Scene, draw_scene
+
+NAME = "blip-mini"
+DOMAIN = "drawn scenes of coloured shapes only, not photos"
+FOLDER = Path(__file__).parent / NAME
+PROMPT = "a picture of"
+_LETTERS = string.ascii_lowercase + string.digits
+WORDS = (
+    *SPECIAL,
+    *string.punctuation,
+    *_LETTERS,
+    *(f"##{letter}" for letter in _LETTERS),
+    *("picture", "of", "and", "left", "above"),
+    *COLOURS,
+    *SHAPES,
+)
+_SEP = WORDS.index("[SEP]")
+_BOS = len(WORDS)
+"""[DEC] and [ENC] have the two numbers beyond the file, as in the published models."""
+CONFIG = BlipConfig(
+    VisionConfig(width=128, inner=256, layers=4, heads=4, image_px=128, patch_px=16, eps=1e-5),
+    TextConfig(
+        vocabulary=len(WORDS) + 2,
+        width=128,
+        inner=256,
+        layers=2,
+        heads=4,
+        positions=32,
+        eps=1e-12,
+        bos_id=_BOS,
+        sep_id=_SEP,
+        pad_id=0,
+    ),
+)
+SPEC = CaptionerSpec(
+    name=NAME,
+    size_px=CONFIG.vision.image_px,
+    max_tokens=CONFIG.text.positions,
+    prompt=PROMPT,
+    domain=DOMAIN,
+    deadline_s=30.0,
+)
+HELD_OUT_SEED, HELD_OUT = 990_000, 600
+_IGNORED = -100
+_PATCH_SHARE = 0.2
+"""A patch of which less is covered shows background."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seed: int = 4
+    scenes: int = 30_000
+    steps: int = 5000
+    batch: int = 64
+    rate: float = 1.5e-3
+    decay: float = 0.05
+    warm_up: int = 200
+    prompted: float = 0.6
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """images (n, side, side, 3) uint8; patches (n, cells, cells, 2) int64: what covers each, as shape and colour,
+    0 for background; sentences as they are and as they would be in the mirror."""
+
+    images: Image
+    patches: NDArray[np.int64]
+    sentences: list[str]
+    mirrored: list[str]
+
+
+def lessons(plan: Plan) -> Lessons:
+    rng = np.random.default_rng(plan.seed)
+    side, cells = CONFIG.vision.image_px, CONFIG.vision.image_px // CONFIG.vision.patch_px
+    found = Lessons(
+        np.empty((plan.scenes, side, side, 3), np.uint8), np.zeros((plan.scenes, cells, cells, 2), np.int64), [], []
+    )
+    for index in range(plan.scenes):
+        scene = draw_scene(rng, size_px=side)
+        found.images[index] = scene.image
+        found.patches[index] = _patches(scene, cells)
+        found.sentences.append(scene.sentence)
+        found.mirrored.append(in_the_mirror(scene.sentence))
+    return found
+
+
+def _patches(scene: Scene, cells: int) -> NDArray[np.int64]:
+    shares = [
+        cv2.resize(shape.bits.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+        for shape in scene.shapes
+    ]
+    kinds = [(0, 0)] + [
+        (1 + SHAPES.index(shape.label), 1 + list(COLOURS).index(shape.colour)) for shape in scene.shapes
+    ]
+    return np.array(kinds)[np.stack([np.full((cells, cells), _PATCH_SHARE), *shares]).argmax(axis=0)]
+
+
+def in_the_mirror(sentence: str) -> str:
+    """What the sentence of a scene would be if left were right."""
+    if " above " in sentence:
+        return sentence
+    if " left of " in sentence:
+        first, second = sentence.split(" left of ")
+        return f"{second} left of {first}"
+    names = sentence.replace(" and ", ", ").split(", ")[::-1]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def batches(lessons: Lessons, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Images, tokens (padded) and patches; half of the scenes are mirrored."""
+    rng, vocabulary = np.random.default_rng(plan.seed + 1), Vocabulary(WORDS)
+    encoded = {
+        (prompted, text): [_BOS, *vocabulary.encode(f"{PROMPT} {text}" if prompted else text), _SEP]
+        for prompted, text in itertools.product((True, False), {*lessons.sentences, *lessons.mirrored})
+    }
+    order = np.empty(0, np.intp)
+    for _ in range(plan.steps):
+        if len(order) < plan.batch:
+            order = np.concatenate([order, rng.permutation(len(lessons.images))])
+        chosen, order = order[: plan.batch], order[plan.batch :]
+        images, patches = lessons.images[chosen], lessons.patches[chosen]
+        turned, prompted = rng.random(plan.batch) < 0.5, rng.random(plan.batch) < plan.prompted
+        images[turned], patches[turned] = images[turned, :, ::-1], patches[turned, :, ::-1]
+        texts = [
+            encoded[bool(prompted[at]), (lessons.mirrored if turned[at] else lessons.sentences)[place]]
+            for at, place in enumerate(chosen)
+        ]
+        longest = max(map(len, texts))
+        padded = np.array([text + [0] * (longest - len(text)) for text in texts])
+        yield torch.from_numpy(images), torch.from_numpy(padded), torch.from_numpy(patches)
+
+
+class _Pupil(nn.Module):
+    """The network and the head that only teaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = Blip(CONFIG)
+        self.covers = nn.Linear(CONFIG.vision.width, 2 + len(SHAPES) + len(COLOURS))
+        self.apply(_begin)
+        nn.init.normal_(self.network.vision_model.embeddings.position_embedding, std=0.02)
+
+    def losses(self, pixels: Tensor, tokens: Tensor, patches: Tensor) -> dict[str, Tensor]:
+        states = self.network.vision_model(pixels)
+        decoder = self.network.text_decoder
+        hidden, _ = decoder.hidden(tokens[:, :-1], decoder.no_past(len(tokens)), decoder.picture(states))
+        wanted = tokens[:, 1:].masked_fill(tokens[:, 1:] == 0, _IGNORED)
+        covers = self.covers(states[:, 1:]).flatten(0, 1)
+        shapes, colours = covers.split([1 + len(SHAPES), 1 + len(COLOURS)], dim=1)
+        kinds = patches.reshape(-1, 2)
+        return {
+            "text": functional.cross_entropy(decoder.scores(hidden).flatten(0, 1), wanted.flatten()),
+            "shapes": functional.cross_entropy(shapes, kinds[:, 0]),
+            "colours": functional.cross_entropy(colours, kinds[:, 1]),
+        }
+
+
+def _begin(module: nn.Module) -> None:
+    """Starting weights as BERT has them."""
+    if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def train(plan: Plan) -> tuple[Blip, list[dict[str, float]]]:
+    """The taught network, and what it cost on the way."""
+    torch.set_num_threads(plan.threads)
+    torch.manual_seed(plan.seed)
+    pupil = _Pupil()
+    pixels = PictureGraph(pupil.network, Normalisation()).pixels
+    optimiser = torch.optim.AdamW(pupil.parameters(), lr=plan.rate, weight_decay=plan.decay, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: min(1.0, (step + 1) / plan.warm_up) * 0.5 * (1 + math.cos(math.pi * step / plan.steps)),
+    )
+    history: list[dict[str, float]] = []
+    sums: dict[str, float] = {}
+    every = max(1, plan.steps // 50)
+    start = time.monotonic()
+    drawn = lessons(plan)
+    log.info("scenes drawn after %.0f s", time.monotonic() - start)
+    for step, (images, tokens, patches) in enumerate(batches(drawn, plan), start=1):
+        parts = pupil.losses(pixels(images), tokens, patches)
+        optimiser.zero_grad()
+        torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0.0) + value.item() / every
+        if step % every == 0:
+            history.append({"step": step, **{name: round(value, 4) for name, value in sums.items()}})
+            log.info("%s after %.0f s", history[-1], time.monotonic() - start)
+            sums = {}
+    return pupil.network.eval(), history
+
+
+def write(folder: Path, network: Blip) -> None:
+    """The folder as `inference.weights.mini.install` reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder, decoder = folder / ENCODER, folder / DECODER
+    export.export(network, Normalisation(), CONFIG, encoder, decoder)
+    origin = Origin(
+        kind="blip",
+        licence="CC0-1.0",
+        homepage="",
+        files={},
+        parity=export.parity(network, Normalisation(), CONFIG, encoder, decoder),
+        notes="Made by this project from drawn scenes (inference/weights/mini/train_blip.py); knows only these.",
+    )
+    (folder / NUMBERS).write_text(numbers(CONFIG, SPEC).to_json(), encoding="utf-8")
+    (folder / VOCABULARY).write_text("".join(f"{word}\n" for word in WORDS), encoding="utf-8")
+    (folder / MODEL_FILE).write_text(MODEL_SOURCE, encoding="utf-8")
+    described = {
+        "spec": json.loads(spec_to_json(SPEC)),
+        "origin": asdict(origin),
+        "served": asdict(served(SPEC)),
+        "files": [ENCODER, DECODER, NUMBERS, VOCABULARY, MODEL_FILE],
+    }
+    for name, value in described.items():
+        (folder / f"{name}.json").write_text(_pretty(value), encoding="utf-8")
+
+
+def held_out_scenes(seed: int, count: int) -> list[Scene]:
+    """Scenes of another seed than those that were taught."""
+    rng = np.random.default_rng(seed)
+    return [draw_scene(rng, size_px=SPEC.size_px) for _ in range(count)]
+
+
+def measured(folder: Path, scenes: list[Scene]) -> dict[str, float]:
+    """Share of scenes whose caption is the sentence to the letter: with three beams and the model's own prompt (how it
+    is used where nobody asks for more), and greedily."""
+    model = BlipModel(folder, threads=2)
+    ways = {
+        "exact": CaptionSettings(),
+        "exact_greedy": CaptionSettings(num_beams=1),
+        "exact_without_prompt": CaptionSettings(num_beams=1, min_length=0),
+    }
+    found = {}
+    for name, settings in ways.items():
+        prompt = "" if name == "exact_without_prompt" else PROMPT
+        answers = model.captions([Task(scene.image, settings, prompt) for scene in scenes])
+        texts = [answer.text for answer in answers if answer is not None]
+        right = [text == scene.sentence for text, scene in zip(texts, scenes, strict=True)]
+        found[name] = round(sum(right) / len(scenes), 4)
+    return found
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def run(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Train, write, measure what was written; the notes of it all."""
+    start = time.monotonic()
+    network, history = train(plan)
+    trained_s = time.monotonic() - start
+    write(folder, network)
+    scores = measured(folder, held_out_scenes(HELD_OUT_SEED, HELD_OUT))
+    notes = {
+        "plan": asdict(plan),
+        "network": asdict(CONFIG),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+        },
+        "wall_time_s": {"drawing_and_training": round(trained_s), "all": round(time.monotonic() - start)},
+        "held_out": {"seed": HELD_OUT_SEED, "scenes": HELD_OUT, "through": "the ONNX graphs and BlipModel", **scores},
+        "log": history,
+    }
+    (folder / "training.json").write_text(_pretty(notes), encoding="utf-8")
+    return notes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--scenes", type=int, default=Plan.scenes)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    notes = run(Plan(steps=arguments.steps, scenes=arguments.scenes), arguments.folder)
+    log.info("%s", _pretty(notes["held_out"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What was told of pictures, as JSON. As it is kept it names people by id only; names are put in where it is read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from inference.errors import ImageError
+from inference.types import SceneObject as FoundObject
+from portrait.core.errors import PortraitError, problem_json
+from portrait.gallery.models import Identity
+from portrait.gallery.reports import identity_json
+from portrait.scenes.models import Caption, Method, SceneObject
+from portrait.scenes.names import Face, with_names
+from portrait.scenes.selectors import Person, Subject, identities, people_of
+from portrait.scenes.sentences import Plan, describe
+from portrait.scenes.services.looking import Segmented, Told
+from inference.scenes.rle import mask_to_rle
+
+NOBODY_ASKED = "People were not looked for."
+NOT_YET = "The faces of this frame are not known yet: it waits to be processed."
+ERASED = "Somebody in the picture was erased since."
+
+
+def told_json(told: Told | PortraitError | ImageError) -> dict[str, Any]:
+    """To be kept: without a name. `presented` makes an answer of it."""
+    if not isinstance(told, Told):
+        return {"error": problem_json(told)}
+    return {
+        "caption": told.text,
+        "model": told.model,
+        "method": told.method.value,
+        "domain": told.domain,
+        "faces": told.faces,
+        "people": None if told.people is None else [person.as_json() for person in told.people],
+        "plan": told.plan and told.plan.as_json(),
+    }
+
+
+def caption_json(caption: Caption, subject: Subject, people: Sequence[Person]) -> dict[str, Any]:
+    """A stored caption, in the form of `told_json`: with who is in the picture now."""
+    faces = caption.faces if subject.portrait is not None else len(people)
+    return {
+        "caption": caption.text,
+        "model": caption.model,
+        "method": caption.method,
+        "domain": caption.domain,
+        "faces": faces if subject.looked_at else None,
+        "people": [person.as_json() for person in people] if subject.looked_at else None,
+        "plan": caption.settings.get("plan"),
+        "reason": "" if subject.looked_at else NOT_YET,
+    }
+
+
+def stored_json(caption: Caption, subject: Subject) -> dict[str, Any]:
+    return caption_json(caption, subject, people_of(subject))
+
+
+def presented(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Answers, with the names that people have now; of who is gone nothing is left. Two queries at most."""
+    wanted = {person["identity"] for each in kept for person in each.get("people") or () if person["identity"]}
+    known = identities(wanted) if wanted else {}
+    return [each if "error" in each else _presented(each, known) for each in kept]
+
+
+def _presented(kept: dict[str, Any], known: dict[str, Identity]) -> dict[str, Any]:
+    listed = kept.get("people")
+    there = [person for person in listed or () if person["identity"] is None or person["identity"] in known]
+    people = [
+        person | {"identity": identity_json(known[person["identity"]]) if person["identity"] else None}
+        for person in there
+    ]
+    faces = [Face(_name(known.get(person["identity"] or "")), person["box"][0]) for person in there]
+    text, reason = _named(kept, faces, asked=listed is not None)
+    answer = {"caption": kept["caption"], "model": kept["model"], "method": kept["method"]}
+    if kept["domain"]:
+        answer["domain"] = kept["domain"]
+    answer |= {"people": people, "caption_with_names": text}
+    return answer if text is not None else answer | {"names_reason": reason}
+
+
+def _name(identity: Identity | None) -> str | None:
+    """Who may be named in a sentence."""
+    if identity is None or identity.hidden or identity.kind != Identity.Kind.KNOWN:
+        return None
+    return identity.name.strip() or None
+
+
+def _named(kept: dict[str, Any], faces: Sequence[Face], *, asked: bool) -> tuple[str | None, str]:
+    if not asked:
+        return None, kept.get("reason") or NOBODY_ASKED
+    if kept["faces"] is not None and len(faces) < kept["faces"]:
+        return None, ERASED if kept.get("erased") else "The picture shows faces that nobody looked at."
+    if kept["method"] == Method.RULES and kept.get("plan"):
+        names = [face.name for face in sorted(faces, key=lambda face: face.x) if face.name]
+        return (describe(Plan.from_json(kept["plan"]), names), "") if names else (None, "Nobody in the picture is known.")
+    named = with_names(kept["caption"], faces)
+    return named.text, named.reason
+
+
+def object_json(found: FoundObject) -> dict[str, Any]:
+    return {
+        "label": found.label,
+        "score": round(float(found.score), 4),
+        "box": found.box.as_list(),
+        "mask": mask_to_rle(found.mask),
+    }
+
+
+def segmented_json(segmented: Segmented) -> dict[str, Any]:
+    height, width = segmented.image.shape[:2]
+    objects = [object_json(each) for each in segmented.objects]
+    return _with_domain(width, height, segmented.model, segmented.domain, objects)
+
+
+def _with_domain(width: int, height: int, model: str, domain: str, objects: list[dict[str, Any]]) -> dict[str, Any]:
+    told: dict[str, Any] = {"image": {"width": width, "height": height}, "model": model}
+    if domain:
+        told["domain"] = domain
+    return told | {"objects": objects}
+
+
+def stored_object_json(found: SceneObject) -> dict[str, Any]:
+    told = {"label": found.label, "score": found.score, "box": found.box, "mask": found.mask}
+    told["model"] = found.segmentation.model
+    return told | ({"domain": found.segmentation.domain} if found.segmentation.domain else {})
+
+
+def stored_segmentation_json(subject: Subject, model: str, domain: str, objects: Sequence[SceneObject]) -> dict[str, Any]:
+    """As `segmented_json`, of what is stored."""
+    row = subject.row
+    shown = [{"label": each.label, "score": each.score, "box": each.box, "mask": each.mask} for each in objects]
+    return _with_domain(row.width, row.height, model, domain, shown)

@@ -1,0 +1,193 @@
+"""What is told of pictures: captions and objects, by networks or by rules. Names nobody, stores nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from inference.codec import decode
+from inference.config import SceneTask
+from inference.errors import ImageError, ModelNotInstalledError, ModelNotLoadedError
+from inference.types import Caption, CaptionSettings, Face, FaceAnalysis, Image, SceneObject
+from portrait.core.errors import PortraitError
+from portrait.core.pipelines import captioner, codec_limits, face_pipeline, segmenter
+from portrait.gallery.models import Collection
+from portrait.gallery.selectors import nearest_identities
+from portrait.gallery.services.photos import CHUNK_PIXELS, slow_work
+from portrait.scenes.models import Method
+from portrait.scenes.selectors import Person
+from portrait.scenes.sentences import Plan, describe, plan_of
+from portrait.scenes.services import engines
+
+DESCRIBE = "describe"
+"""The name of the rules, where a model is named."""
+DEFAULT = "default"
+"""The name of whatever model a request gets that names none."""
+TOP_K, SCORE_THRESHOLD = 15, 0.15
+SURE_SCORE = 0.3
+"""An object that a sentence speaks of is at least so sure."""
+
+Picture = bytes | PortraitError | ImageError
+"""Its bytes, or why there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a caption is asked for. model: None is the default. collection: whose people are looked for; None: nobody's,
+    then faces are only counted."""
+
+    model: str | None = None
+    settings: CaptionSettings = field(default_factory=CaptionSettings)
+    collection: Collection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A sentence about a picture. faces: how many it shows, None where nobody looked; people: who they are, where that
+    was asked. plan: what a sentence by rules is made of. domain: what the model knows, if not what photos show."""
+
+    text: str
+    model: str
+    method: Method
+    domain: str = ""
+    score: float | None = None
+    faces: int | None = None
+    people: tuple[Person, ...] | None = None
+    plan: Plan | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """The objects of a picture, best first."""
+
+    image: Image = field(repr=False)
+    model: str
+    domain: str
+    objects: tuple[SceneObject, ...]
+    settings: dict[str, Any]
+
+
+def tell(*, pictures: Sequence[Picture], how: How, count_faces: bool = False) -> list[Told | PortraitError | ImageError]:
+    """A sentence a picture, in order; a bad picture becomes its error and stops no other.
+
+    count_faces: count them, even where nobody's people are looked for.
+
+    Raises:
+        ServerError: the networks cannot be reached, or the model is not there.
+        WrongModelError: the model does something else.
+        InvalidInferenceRequestError: the model cannot write what the settings ask for.
+    """
+    results: dict[int, Told | PortraitError | ImageError] = {}
+    analyses: dict[int, FaceAnalysis] = {}
+    with slow_work():
+        model = DESCRIBE if how.model == DESCRIBE else engines.chosen(SceneTask.CAPTIONING, how.model)
+        for chunk in _chunks(pictures, results):
+            images = [image for _, image in chunk]
+            looked = _faces(images, how, count_faces or model == DESCRIBE)
+            told = _describe(images, looked) if model == DESCRIBE else _caption(model, images, looked, how.settings)
+            results |= zip((index for index, _ in chunk), told, strict=True)
+            analyses |= zip((index for index, _ in chunk), looked, strict=True) if looked else ()
+    if how.collection is not None:
+        for index, analysis in analyses.items():
+            results[index] = _with_people(results[index], analysis, how.collection)
+    return [results[index] for index in range(len(pictures))]
+
+
+def segment(
+    *, data: bytes, model: str | None = None, top_k: int = TOP_K, score_threshold: float = SCORE_THRESHOLD
+) -> Segmented:
+    """The objects of a picture.
+
+    Raises:
+        ImageError: it is no picture. Else as `tell`.
+    """
+    with slow_work():
+        image = decode(data, limits=codec_limits())
+        name = engines.chosen(SceneTask.SEGMENTATION, model)
+        found = segmenter(name).segment(image, score_threshold=score_threshold, top_k=top_k)
+        settings = {"top_k": top_k, "score_threshold": score_threshold}
+        return Segmented(image, name, engines.domain_of(name), tuple(found), settings)
+
+
+def _chunks(
+    pictures: Sequence[Picture], results: dict[int, Told | PortraitError | ImageError]
+) -> Iterator[list[tuple[int, Image]]]:
+    """Decoded pictures, about `CHUNK_PIXELS` at a time; those that cannot be decoded go to `results`."""
+    chunk: list[tuple[int, Image]] = []
+    for index, data in enumerate(pictures):
+        if not isinstance(data, bytes):
+            results[index] = data
+            continue
+        try:
+            chunk.append((index, decode(data, limits=codec_limits())))
+        except ImageError as error:
+            results[index] = error
+        if sum(image.shape[0] * image.shape[1] for _, image in chunk) >= CHUNK_PIXELS / 2:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _faces(images: Sequence[Image], how: How, count: bool) -> list[FaceAnalysis] | None:
+    if how.collection is not None:
+        return list(face_pipeline().analyse(images))
+    if not count:
+        return None
+    return [FaceAnalysis(seen.width, seen.height, seen.faces) for seen in face_pipeline().detect(images)]
+
+
+def _caption(
+    model: str, images: Sequence[Image], looked: Sequence[FaceAnalysis] | None, settings: CaptionSettings
+) -> list[Told]:
+    written: list[Caption] = captioner(model).caption(images, settings)
+    domain, asked = engines.domain_of(model), _asked(settings)
+    counts = [len(seen.faces) for seen in looked] if looked is not None else [None] * len(images)
+    return [
+        Told(each.text, model, Method.NETWORK, domain, round(each.score, 4), count, settings=asked)
+        for each, count in zip(written, counts, strict=True)
+    ]
+
+
+def _asked(settings: CaptionSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.__slots__}
+
+
+def _describe(images: Sequence[Image], looked: Sequence[FaceAnalysis] | None) -> list[Told]:
+    """By rules; of objects only if a segmentation model is there, and knows what photos show."""
+    try:
+        model = engines.chosen(SceneTask.SEGMENTATION)
+        labels = [_labels(model, image) for image in images]
+        settings = {"segmented_by": model}
+        domain = engines.domain_of(model)
+    except (ModelNotInstalledError, ModelNotLoadedError):
+        labels, settings, domain = [None] * len(images), {}, ""
+    told = []
+    for seen, found in zip(looked or (), labels, strict=True):
+        plan = plan_of(len(seen.faces), found)
+        asked = settings | {"plan": plan.as_json()}
+        told.append(
+            Told(describe(plan), DESCRIBE, Method.RULES, domain, None, len(seen.faces), plan=plan, settings=asked)
+        )
+    return told
+
+
+def _labels(model: str, image: Image) -> list[str] | None:
+    found = segmenter(model).segment(image, score_threshold=SURE_SCORE, top_k=TOP_K)
+    return [each.label for each in found]
+
+
+def _with_people(
+    told: Told | PortraitError | ImageError, analysis: FaceAnalysis, collection: Collection
+) -> Told | PortraitError | ImageError:
+    if not isinstance(told, Told):
+        return told
+    people = tuple(_person(face, collection) for face in analysis.faces)
+    return Told(**{name: getattr(told, name) for name in told.__slots__} | {"people": people})
+
+
+def _person(face: Face, collection: Collection) -> Person:
+    nearest = nearest_identities(collection, face.embedding.vector)
+    who: UUID | None = nearest[0].identity.pk if nearest else None
+    return Person(who, face.box.as_list(), round(nearest[0].similarity, 4) if nearest else None)
