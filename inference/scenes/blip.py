@@ -20,14 +20,13 @@ from inference.errors import InvalidInferenceRequestError, ServerError
 from inference.runtime import onnxruntime
 from inference.scenes.generation import Ids, Wish, Written, write
 from inference.scenes.vocabulary import Vocabulary
-from inference.types import CaptionSettings, FloatArray, Image
+from inference.scenes.wire import GROUP, Answer, Task
+from inference.types import FloatArray, Image
 
 ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
 NUMBERS = "blip.json"
 VOCABULARY = "vocab.txt"
-GROUP = 8
-"""So many pictures advance together at most: keys and values of one are 42 MB in the base model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +52,6 @@ def state_names(kind: str, layers: int) -> list[str]:
     return [f"{kind}_{part}_{layer:02}" for layer in range(layers) for part in ("k", "v")]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One picture (uint8, size_px squared) and what is asked for. keeps_prompt: whether the text begins with it."""
-
-    image: Image
-    settings: CaptionSettings
-    prompt: str = ""
-    keeps_prompt: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A caption's text, and its tokens and score as in `inference.types.Caption`."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    score: float
-
-
 def _open(path: Path, threads: int, spins: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -83,7 +63,7 @@ def _open(path: Path, threads: int, spins: bool) -> Any:
 
 class BlipModel:
     """The model in the folder `folder`. threads: what one call may use, 0 is all cores; spins: whether threads wait
-    busily for the next operation, which is faster where nobody else wants the cores. Not to be shared by threads.
+    busily for the next operation, which is faster where nobody else wants the cores. May be shared by threads.
 
     Raises:
         ServerError: the folder holds no such model.

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -42,17 +43,19 @@ def taps(old: int, new: int) -> Taps:
 def squashed(image: Image, size_px: int) -> FloatArray:
     """The image as float32 (size_px, size_px, 3), bilinear without smoothing, its proportions not kept.
 
-    In float from the start: rounding to whole grey levels is not what the network was trained with. Of a high
-    picture only the rows that count are converted, or 50 megapixels would take 600 MB.
+    In float from the start: rounding to whole grey levels is not what the network was trained with. Of a large
+    picture only the rows (of a wide one the columns) that count are converted, or 50 megapixels would take 600 MB.
     """
-    if image.shape[0] > 2 * size_px:
-        rows = taps(image.shape[0], size_px)
-        weight = rows.weight[:, None, None]
-        pixels = image[rows.low] * (1 - weight) + image[rows.high] * weight
-    else:
-        pixels = image.astype(np.float32)
-    resized: FloatArray = cv2.resize(pixels, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
-    return resized
+    large = [axis for axis in (0, 1) if image.shape[axis] > 2 * size_px]
+    pixels = _interpolated(image, large[0], size_px) if large else image.astype(np.float32)
+    return cast(FloatArray, cv2.resize(pixels, (size_px, size_px), interpolation=cv2.INTER_LINEAR))
+
+
+def _interpolated(image: Image, axis: int, new: int) -> FloatArray:
+    """Along one axis only."""
+    steps = taps(image.shape[axis], new)
+    weight = np.expand_dims(steps.weight, (1, 2) if axis == 0 else (0, 2))
+    return cast(FloatArray, image.take(steps.low, axis) * (1 - weight) + image.take(steps.high, axis) * weight)
 
 
 def assemble(proto: FloatArray, coef: FloatArray, box: FloatArray, height: int, width: int) -> Mask:
@@ -85,19 +88,20 @@ def _moved(part: Taps, start: int) -> Taps:
 def _cut(proto: FloatArray, coef: FloatArray, box: FloatArray) -> tuple[FloatArray, int, int]:
     """The mask's cells inside the box, 0..1, and the column and row of the first."""
     rows, columns = proto.shape[:2]
-    left, right = _range(box[0], box[2], columns)
-    top, bottom = _range(box[1], box[3], rows)
+    (left, top), (right, bottom) = _inside(box, rows, columns)
     logits = proto[top:bottom, left:right] @ coef
     cells: FloatArray = np.float32(0.5) * (1 + np.tanh(logits * np.float32(0.5)))  # the sigmoid, without overflow
     return cells, left, top
 
 
-def _range(one: np.float32, other: np.float32, count: int) -> tuple[int, int]:
-    """Cells at or after the lower edge and before the upper one, both `_PAD` cells farther out and not rounded."""
-    low = max(min(one, other) * np.float32(count) - _PAD, 0)
-    high = min(max(one, other) * np.float32(count) + _PAD, count)
-    first = min(int(np.ceil(low)), count)
-    return first, max(int(np.ceil(high)), first)
+def _inside(box: FloatArray, rows: int, columns: int) -> tuple[list[int], list[int]]:
+    """The first column and row, and those after the last, of the cells at or after the box's lower edges and before
+    its upper ones, both moved out by `_PAD` cells and not rounded. In single precision, as published."""
+    counts = np.array([columns, rows], np.float32)
+    one, other = box[:2] * counts, box[2:] * counts
+    low = np.clip(np.ceil(np.minimum(one, other) - np.float32(_PAD)), 0, counts).astype(int)
+    high = np.clip(np.ceil(np.maximum(one, other) + np.float32(_PAD)), low, counts).astype(int)
+    return low.tolist(), high.tolist()
 
 
 def _enlarged(cells: FloatArray, down: Taps, across: Taps) -> NDArray[np.bool_]:

@@ -29,9 +29,7 @@ class Candidates:
 
 
 @functools.lru_cache(maxsize=8)
-def priors(
-    size_px: int, grids: tuple[int, ...], scales_px: tuple[float, ...], ratios: tuple[float, ...]
-) -> FloatArray:
+def priors(size_px: int, grids: tuple[int, ...], scales_px: tuple[float, ...], ratios: tuple[float, ...]) -> FloatArray:
     """Shape (priors, 4): centre x, y, width, height; level by level, row by row, cell by cell, ratio by ratio.
 
     All are square: the published weights were trained with the height set to the width, scale * sqrt(ratio).

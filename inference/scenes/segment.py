@@ -91,11 +91,10 @@ class Segmenter:
             )
         if not np.isfinite(tensor.sum()):  # a tenth of the time that looking at each number takes
             raise InvalidInferenceResponseError(f"model {spec.name!r} answered {name!r} with numbers that are none")
-        return tensor[0]
+        row: FloatArray = tensor[0]
+        return row
 
-    def _objects(
-        self, found: Candidates, proto: FloatArray, height: int, width: int, top_k: int
-    ) -> list[SceneObject]:
+    def _objects(self, found: Candidates, proto: FloatArray, height: int, width: int, top_k: int) -> list[SceneObject]:
         objects: list[SceneObject] = []
         for box, coef, score, label in zip(found.boxes, found.coef, found.scores, found.labels, strict=True):
             place = _pixels(box, height, width)

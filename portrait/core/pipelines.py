@@ -1,7 +1,6 @@
 """The composition root: settings -> clients and pipelines, one of each a process, shared by its threads."""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -22,11 +21,9 @@ from inference.errors import InvalidInferenceRequestError, InvalidInferenceRespo
 from inference.faces.detect import Detector
 from inference.faces.embed import Embedder
 from inference.faces.pipeline import FacePipeline
+from inference.scenes.caption import Captioner
+from inference.scenes.segment import Segmenter
 from inference.triton import TritonClient
-
-if TYPE_CHECKING:
-    from inference.scenes.caption import Captioner
-    from inference.scenes.segment import Segmenter
 
 
 def codec_limits() -> CodecLimits:
@@ -76,28 +73,24 @@ def scene_spec(name: str) -> SegmenterSpec | CaptionerSpec:
         raise InvalidInferenceResponseError(f"model {name!r}: {error}; import it again") from error
 
 
-def segmenter(name: str) -> "Segmenter":
+def segmenter(name: str) -> Segmenter:
     """The loaded segmentation model of that name.
 
     Raises:
         InvalidInferenceRequestError: it is none. Else as `scene_spec`.
     """
-    from inference.scenes.segment import Segmenter
-
     spec = scene_spec(name)
     if not isinstance(spec, SegmenterSpec):
         raise InvalidInferenceRequestError(f"model {name!r} is no segmentation model")
     return Segmenter(inference_client(), spec)
 
 
-def captioner(name: str) -> "Captioner":
+def captioner(name: str) -> Captioner:
     """The loaded captioning model of that name.
 
     Raises:
         InvalidInferenceRequestError: it is none. Else as `scene_spec`.
     """
-    from inference.scenes.caption import Captioner
-
     spec = scene_spec(name)
     if not isinstance(spec, CaptionerSpec):
         raise InvalidInferenceRequestError(f"model {name!r} is no captioning model")

@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 
 _MOST_INSTANCES = 8
-WEIGHTS = "model.onnx"
+WEIGHTS = ("model.onnx", "model.py")
+"""What makes a version whole: a network, or (captioning models) the program that owns several."""
 
 
 def built_models(models_dir: Path) -> list[str]:
@@ -41,7 +42,8 @@ def render_config(text: str, cores: int) -> str:
 
 
 def _versions(model: Path) -> dict[str, Path]:
-    return {path.parent.name: path.parent for path in model.glob(f"*/{WEIGHTS}") if path.parent.name.isdigit()}
+    found = (path.parent for weights in WEIGHTS for path in model.glob(f"*/{weights}"))
+    return {version.name: version for version in found if version.name.isdigit()}
 
 
 def _sync_model(source: Path, target: Path, cores: int) -> None:

@@ -22,7 +22,7 @@ from portrait.embedded import machine, repository
 from portrait.embedded.endpoints import Endpoints
 from portrait.embedded.errors import EmbeddedError
 from portrait.embedded.supervision import Program
-from portrait.env import Environment
+from portrait.env import BASE_DIR, Environment
 
 _BACKEND_SOURCE = Path(__file__).parent / "backend" / "onnxruntime" / "model.py"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (Triton's own choice)
@@ -75,7 +75,9 @@ def program(environment: Environment, endpoints: Endpoints) -> Program:
     return Program(
         name="triton",
         command=[
-            *("env", "-u", "PYTHONHOME", "-u", "PYTHONPATH", f"LD_LIBRARY_PATH={wheel.libraries}"),
+            # Of the caller's own Python nothing, or its packages (NumPy 2) would be found before the environment's.
+            *("env", "-u", "PYTHONHOME", f"PYTHONPATH={_our_modules(work / 'python')}"),
+            f"LD_LIBRARY_PATH={wheel.libraries}",
             # The backend's embedded Python finds its environment through the first python3 in PATH.
             *(f"PATH={wheel.root / 'bin'}:/usr/local/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE=1"),
             *("sh", "-c", _CLEAN_AND_RUN, str(_SHARED_MEMORY / prefix)),
@@ -189,6 +191,17 @@ def _assemble_backends(wheel: TritonWheel, target: Path) -> None:
     shutil.copy2(wheel.stub, target / "python" / wheel.stub.name)
     (target / "onnxruntime").mkdir()
     shutil.copy2(_BACKEND_SOURCE, target / "onnxruntime" / "model.py")
+
+
+def _our_modules(target: Path) -> Path:
+    """A folder for PYTHONPATH with `inference` alone, which captioning models import: nothing else that lies beside
+    it may come before the environment's packages."""
+    target.mkdir(parents=True, exist_ok=True)
+    link, source = target / "inference", BASE_DIR / "inference"
+    if not link.is_symlink() or link.readlink() != source:
+        link.unlink(missing_ok=True)
+        link.symlink_to(source, target_is_directory=True)
+    return target
 
 
 def _plain_path(work: Path, endpoints: Endpoints) -> Path:

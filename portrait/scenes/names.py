@@ -132,7 +132,11 @@ def _phrase(
 ) -> _Phrase | str:
     """Back from the noun over its adjectives to the word that says how many."""
     first = place
-    while first > 0 and plain[first - 1] in _ADJECTIVES and sentence[words[first - 1].end() : words[first].start()].isspace():
+    while (
+        first > 0
+        and plain[first - 1] in _ADJECTIVES
+        and sentence[words[first - 1].end() : words[first].start()].isspace()
+    ):
         first -= 1
     before = plain[first - 1] if first > 0 else ""
     adjacent = first > 0 and sentence[words[first - 1].end() : words[first].start()].isspace()

@@ -24,7 +24,10 @@ class Plan:
     objects: tuple[tuple[str, int], ...] | None
 
     def as_json(self) -> dict[str, Any]:
-        return {"people": self.people, "objects": None if self.objects is None else [list(each) for each in self.objects]}
+        return {
+            "people": self.people,
+            "objects": None if self.objects is None else [list(each) for each in self.objects],
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Plan":
@@ -57,7 +60,7 @@ def describe(plan: Plan, names: Sequence[str] = ()) -> str:
 
 
 def counted(label: str, count: int) -> str:
-    """"a dog", "two dogs"."""
+    """ "a dog", "two dogs"."""
     if count > 1:
         return f"{_number(count)} {_plural(label)}"
     if label in ("skis", "scissors"):

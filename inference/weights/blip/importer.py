@@ -12,8 +12,9 @@ from typing import Any
 
 from inference.config import CaptionerSpec
 from inference.errors import WeightsError, WeightsNotFoundError
-from inference.scenes.blip import DECODER, ENCODER, GROUP, NUMBERS, VOCABULARY, BlipNumbers
+from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipNumbers
 from inference.scenes.vocabulary import SPECIAL, read_words
+from inference.scenes.wire import GROUP
 from inference.weights.blip.config import CONFIG, PREPROCESSOR, BlipConfig, read_config, read_json, read_normalisation
 from inference.weights.imported import Origin, Served, Wire, write_imported
 
@@ -151,7 +152,9 @@ def _read_vocabulary(weights: Path, config: BlipConfig) -> list[str]:
     try:
         words = read_words(path.read_bytes())
     except FileNotFoundError:
-        raise WeightsNotFoundError(f"{weights} has no {VOCABULARY}; take all files of the published directory") from None
+        raise WeightsNotFoundError(
+            f"{weights} has no {VOCABULARY}; take all files of the published directory"
+        ) from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{VOCABULARY} cannot be used ({error}); fetch it again") from error
     added = text.vocabulary - len(words)

@@ -26,15 +26,18 @@ def install_mini(models_dir: Path, name: str, *, source: Path = MINIS) -> Path:
     Raises:
         UnknownModelError: there is no small model of that name. WeightsError: its folder is not whole.
     """
-    if name not in mini_names(source):
-        raise UnknownModelError(f"there is no small model {name!r}; there are {', '.join(mini_names(source)) or 'none'}")
+    known = mini_names(source)
+    if name not in known:
+        raise UnknownModelError(f"there is no small model {name!r}; there are: {', '.join(known)}")
     folder = source / name
     try:
         spec = spec_from_json((folder / "spec.json").read_text(encoding="utf-8"))
         served, origin = _json(folder / "served.json"), _json(folder / "origin.json")
-        wires = {kind: tuple(_wire(fields) for fields in served.pop(kind)) for kind in ("inputs", "outputs")}
+        inputs, outputs = (tuple(_wire(fields) for fields in served.pop(kind)) for kind in ("inputs", "outputs"))
         files = {file: folder / file for file in _json(folder / "files.json")}
-        return write_imported(models_dir, spec, Served(**served, **wires), Origin(**origin), files)
+        return write_imported(
+            models_dir, spec, Served(**served, inputs=inputs, outputs=outputs), Origin(**origin), files
+        )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"{folder} is not whole: {error}; get the repository's own files again") from error
 

@@ -29,8 +29,9 @@ from torch.nn import functional
 
 from inference.config import CaptionerSpec, spec_to_json
 from inference.runtime import onnxruntime
-from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipModel, Task
+from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipModel
 from inference.scenes.vocabulary import SPECIAL, Vocabulary
+from inference.scenes.wire import Task
 from inference.types import CaptionSettings, Image
 from inference.weights.blip import export
 from inference.weights.blip.config import BlipConfig, Normalisation, TextConfig, VisionConfig
@@ -90,14 +91,14 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Plan:
     seed: int = 4
-    scenes: int = 30_000
-    steps: int = 5000
+    scenes: int = 24_000
+    steps: int = 4000
     batch: int = 64
     rate: float = 1.5e-3
     decay: float = 0.05
     warm_up: int = 200
     prompted: float = 0.6
-    threads: int = 2
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,8 +322,8 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--steps", type=int, default=Plan.steps)
-    parser.add_argument("--scenes", type=int, default=Plan.scenes)
+    parser.add_argument("--steps", type=int, default=Plan().steps)
+    parser.add_argument("--scenes", type=int, default=Plan().scenes)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     notes = run(Plan(steps=arguments.steps, scenes=arguments.scenes), arguments.folder)

@@ -20,12 +20,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
 from inference.config import spec_to_json
 from inference.local import LocalClient
+from inference.runtime import onnxruntime
 from inference.scenes.prototypes import spec_priors
 from inference.scenes.segment import Segmenter
 from inference.types import FloatArray, Image
@@ -110,9 +110,7 @@ def batches(lessons: Lessons, plan: Plan) -> Iterator[tuple[Tensor, Truth]]:
         images[mirrored] = images[mirrored, :, ::-1]
         masks[mirrored] = masks[mirrored, :, :, ::-1]
         boxes[mirrored] = [1, 0, 1, 0] + boxes[mirrored][..., [2, 1, 0, 3]] * [-1, 1, -1, 1]
-        truth = Truth(
-            torch.from_numpy(boxes), torch.from_numpy(lessons.labels[chosen]), torch.from_numpy(masks.copy())
-        )
+        truth = Truth(torch.from_numpy(boxes), torch.from_numpy(lessons.labels[chosen]), torch.from_numpy(masks.copy()))
         yield torch.from_numpy(images.astype(np.float32)), truth
 
 
@@ -131,7 +129,7 @@ def train(plan: Plan) -> tuple[Yolact, list[dict[str, float]]]:
     for step, (images, truth) in enumerate(batches(lessons(plan), plan), start=1):
         parts = loss(network(served.normalised(images)), truth, priors)
         optimiser.zero_grad()
-        torch.stack(list(parts.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(parts.values())).sum())
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         schedule.step()
@@ -207,8 +205,8 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=Plan.steps)
-    parser.add_argument("--scenes", type=int, default=Plan.scenes)
+    parser.add_argument("--steps", type=int, default=Plan().steps)
+    parser.add_argument("--scenes", type=int, default=Plan().scenes)
     parser.add_argument("--out", type=Path, default=FOLDER)
     arguments = parser.parse_args()
     notes = run(Plan(steps=arguments.steps, scenes=arguments.scenes), arguments.out)

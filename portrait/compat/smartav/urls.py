@@ -10,6 +10,12 @@ from portrait.compat.smartav.api.faces import (
     UpdateMetadataView,
     UpdateSamplesView,
 )
+from portrait.compat.smartav.api.scenes import (
+    DetectObjectsView,
+    ImageCaptioningView,
+    InitEngineView,
+    LoadModelView,
+)
 
 ADDRESSES: dict[str, type[SmartavView]] = {
     "face-recognition": FaceRecognitionView,
@@ -17,6 +23,10 @@ ADDRESSES: dict[str, type[SmartavView]] = {
     "face-recognition/clear-samples": ClearSamplesView,
     "face-recognition/update-metadata/<str:sample_id>": UpdateMetadataView,
     "face-recognition/config-database": ConfigDatabaseView,
+    "image-captioning": ImageCaptioningView,
+    "instance-segmentation/init-engine": InitEngineView,
+    "instance-segmentation/load-model": LoadModelView,
+    "instance-segmentation/detect-objects": DetectObjectsView,
 }
 
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from inference.errors import ImageError
+from inference.scenes.rle import mask_to_rle
 from inference.types import SceneObject as FoundObject
 from portrait.core.errors import PortraitError, problem_json
 from portrait.gallery.models import Identity
 from portrait.gallery.reports import identity_json
-from portrait.scenes.models import Caption, Method, SceneObject
+from portrait.scenes.models import Caption, Method, SceneObject, Segmentation
 from portrait.scenes.names import Face, with_names
-from portrait.scenes.selectors import Person, Subject, identities, people_of
+from portrait.scenes.selectors import Person, Subject, identities, objects_of, people_of
 from portrait.scenes.sentences import Plan, describe
 from portrait.scenes.services.looking import Segmented, Told
-from inference.scenes.rle import mask_to_rle
 
 NOBODY_ASKED = "People were not looked for."
 NOT_YET = "The faces of this frame are not known yet: it waits to be processed."
@@ -61,19 +61,30 @@ def presented(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [each if "error" in each else _presented(each, known) for each in kept]
 
 
-def _presented(kept: dict[str, Any], known: dict[str, Identity]) -> dict[str, Any]:
-    listed = kept.get("people")
-    there = [person for person in listed or () if person["identity"] is None or person["identity"] in known]
-    people = [
+def people_json(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """People as an answer lists them, in the form of `Person.as_json`; who is gone is left out."""
+    wanted = {person["identity"] for person in people if person["identity"]}
+    return _listed(people, identities(wanted) if wanted else {})
+
+
+def _listed(people: Sequence[dict[str, Any]], known: dict[str, Identity]) -> list[dict[str, Any]]:
+    there = [person for person in people if person["identity"] is None or person["identity"] in known]
+    return [
         person | {"identity": identity_json(known[person["identity"]]) if person["identity"] else None}
         for person in there
     ]
+
+
+def _presented(kept: dict[str, Any], known: dict[str, Identity]) -> dict[str, Any]:
+    listed = kept.get("people")
+    there = [person for person in listed or () if person["identity"] is None or person["identity"] in known]
     faces = [Face(_name(known.get(person["identity"] or "")), person["box"][0]) for person in there]
-    text, reason = _named(kept, faces, asked=listed is not None)
+    gone = len(there) < len(listed or ()) or bool(kept.get("erased"))
+    text, reason = (None, ERASED) if gone else _named(kept, faces, asked=listed is not None)
     answer = {"caption": kept["caption"], "model": kept["model"], "method": kept["method"]}
     if kept["domain"]:
         answer["domain"] = kept["domain"]
-    answer |= {"people": people, "caption_with_names": text}
+    answer |= {"people": _listed(there, known), "caption_with_names": text}
     return answer if text is not None else answer | {"names_reason": reason}
 
 
@@ -88,10 +99,12 @@ def _named(kept: dict[str, Any], faces: Sequence[Face], *, asked: bool) -> tuple
     if not asked:
         return None, kept.get("reason") or NOBODY_ASKED
     if kept["faces"] is not None and len(faces) < kept["faces"]:
-        return None, ERASED if kept.get("erased") else "The picture shows faces that nobody looked at."
+        return None, "The picture shows other faces too."
     if kept["method"] == Method.RULES and kept.get("plan"):
         names = [face.name for face in sorted(faces, key=lambda face: face.x) if face.name]
-        return (describe(Plan.from_json(kept["plan"]), names), "") if names else (None, "Nobody in the picture is known.")
+        return (
+            (describe(Plan.from_json(kept["plan"]), names), "") if names else (None, "Nobody in the picture is known.")
+        )
     named = with_names(kept["caption"], faces)
     return named.text, named.reason
 
@@ -119,13 +132,17 @@ def _with_domain(width: int, height: int, model: str, domain: str, objects: list
 
 
 def stored_object_json(found: SceneObject) -> dict[str, Any]:
-    told = {"label": found.label, "score": found.score, "box": found.box, "mask": found.mask}
-    told["model"] = found.segmentation.model
+    """An object that is stored, as `object_json` tells it, with who found it."""
+    told = _shown(found) | {"model": found.segmentation.model}
     return told | ({"domain": found.segmentation.domain} if found.segmentation.domain else {})
 
 
-def stored_segmentation_json(subject: Subject, model: str, domain: str, objects: Sequence[SceneObject]) -> dict[str, Any]:
+def _shown(found: SceneObject) -> dict[str, Any]:
+    return {"label": found.label, "score": found.score, "box": found.box, "mask": found.mask}
+
+
+def stored_segmentation_json(subject: Subject, found: Segmentation) -> dict[str, Any]:
     """As `segmented_json`, of what is stored."""
     row = subject.row
-    shown = [{"label": each.label, "score": each.score, "box": each.box, "mask": each.mask} for each in objects]
-    return _with_domain(row.width, row.height, model, domain, shown)
+    objects = [_shown(each) for each in objects_of([found])]
+    return _with_domain(row.width, row.height, found.model, found.domain, objects)

@@ -1,5 +1,7 @@
 """What was told of the database's own pictures is kept with them: the newest of each model."""
 
+from django.db import IntegrityError
+
 from portrait.cameras.models import Frame
 from portrait.core.errors import NotFoundError
 from portrait.core.files import atomic_with_files
@@ -34,12 +36,15 @@ def keep(*, subject: Subject, told: Told | None = None, segmented: Segmented | N
     Raises:
         NotFoundError, PictureExpiredError: the picture went meanwhile; then nothing of it must be kept.
     """
-    with atomic_with_files():
-        _hold(subject)
-        if told is not None:
-            _keep_caption(subject, told)
-        if segmented is not None:
-            _keep_objects(subject, segmented)
+    try:
+        with atomic_with_files():
+            _hold(subject)
+            if told is not None:
+                _keep_caption(subject, told)
+            if segmented is not None:
+                _keep_objects(subject, segmented)
+    except IntegrityError:  # found at the commit: its collection or camera went, or somebody told the same just now
+        raise NotFoundError(GONE) from None
 
 
 def _hold(subject: Subject) -> None:

@@ -1,14 +1,14 @@
 """What is told of pictures: captions and objects, by networks or by rules. Names nobody, stores nothing."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from inference.codec import decode
 from inference.config import SceneTask
 from inference.errors import ImageError, ModelNotInstalledError, ModelNotLoadedError
-from inference.types import Caption, CaptionSettings, Face, FaceAnalysis, Image, SceneObject
+from inference.types import CaptionSettings, Face, Image, SceneObject
 from portrait.core.errors import PortraitError
 from portrait.core.pipelines import captioner, codec_limits, face_pipeline, segmenter
 from portrait.gallery.models import Collection
@@ -68,7 +68,9 @@ class Segmented:
     settings: dict[str, Any]
 
 
-def tell(*, pictures: Sequence[Picture], how: How, count_faces: bool = False) -> list[Told | PortraitError | ImageError]:
+def tell(
+    *, pictures: Sequence[Picture], how: How, count_faces: bool = False
+) -> list[Told | PortraitError | ImageError]:
     """A sentence a picture, in order; a bad picture becomes its error and stops no other.
 
     count_faces: count them, even where nobody's people are looked for.
@@ -79,18 +81,22 @@ def tell(*, pictures: Sequence[Picture], how: How, count_faces: bool = False) ->
         InvalidInferenceRequestError: the model cannot write what the settings ask for.
     """
     results: dict[int, Told | PortraitError | ImageError] = {}
-    analyses: dict[int, FaceAnalysis] = {}
+    faces: dict[int, Sequence[Face]] = {}
     with slow_work():
         model = DESCRIBE if how.model == DESCRIBE else engines.chosen(SceneTask.CAPTIONING, how.model)
         for chunk in _chunks(pictures, results):
             images = [image for _, image in chunk]
-            looked = _faces(images, how, count_faces or model == DESCRIBE)
-            told = _describe(images, looked) if model == DESCRIBE else _caption(model, images, looked, how.settings)
+            told = _describe(images) if model == DESCRIBE else _caption(model, images, how.settings)
+            if how.collection is not None:
+                seen: list[Sequence[Face]] = [each.faces for each in face_pipeline().analyse(images)]
+                faces |= zip((index for index, _ in chunk), seen, strict=True)
+                told = [replace(each, faces=len(found)) for each, found in zip(told, seen, strict=True)]
+            elif count_faces:
+                told = _with_counts(told, images)
             results |= zip((index for index, _ in chunk), told, strict=True)
-            analyses |= zip((index for index, _ in chunk), looked, strict=True) if looked else ()
     if how.collection is not None:
-        for index, analysis in analyses.items():
-            results[index] = _with_people(results[index], analysis, how.collection)
+        for index, found in faces.items():
+            results[index] = _with_people(results[index], found, how.collection)
     return [results[index] for index in range(len(pictures))]
 
 
@@ -105,9 +111,11 @@ def segment(
     with slow_work():
         image = decode(data, limits=codec_limits())
         name = engines.chosen(SceneTask.SEGMENTATION, model)
-        found = segmenter(name).segment(image, score_threshold=score_threshold, top_k=top_k)
+        network = segmenter(name)
+        most = min(top_k, network.spec.max_objects)
+        found = network.segment(image, score_threshold=score_threshold, top_k=most)
         settings = {"top_k": top_k, "score_threshold": score_threshold}
-        return Segmented(image, name, engines.domain_of(name), tuple(found), settings)
+        return Segmented(image, name, network.spec.domain, tuple(found), settings)
 
 
 def _chunks(
@@ -130,61 +138,57 @@ def _chunks(
         yield chunk
 
 
-def _faces(images: Sequence[Image], how: How, count: bool) -> list[FaceAnalysis] | None:
-    if how.collection is not None:
-        return list(face_pipeline().analyse(images))
-    if not count:
-        return None
-    return [FaceAnalysis(seen.width, seen.height, seen.faces) for seen in face_pipeline().detect(images)]
-
-
-def _caption(
-    model: str, images: Sequence[Image], looked: Sequence[FaceAnalysis] | None, settings: CaptionSettings
-) -> list[Told]:
-    written: list[Caption] = captioner(model).caption(images, settings)
-    domain, asked = engines.domain_of(model), _asked(settings)
-    counts = [len(seen.faces) for seen in looked] if looked is not None else [None] * len(images)
+def _caption(model: str, images: Sequence[Image], settings: CaptionSettings) -> list[Told]:
+    network = captioner(model)
+    written = network.caption(images, settings)
     return [
-        Told(each.text, model, Method.NETWORK, domain, round(each.score, 4), count, settings=asked)
-        for each, count in zip(written, counts, strict=True)
+        Told(each.text, model, Method.NETWORK, network.spec.domain, round(each.score, 4), settings=asdict(settings))
+        for each in written
     ]
 
 
-def _asked(settings: CaptionSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in settings.__slots__}
+def _with_counts(told: Sequence[Told], images: Sequence[Image]) -> list[Told]:
+    seen = face_pipeline().detect(images)
+    return [replace(each, faces=len(found.faces)) for each, found in zip(told, seen, strict=True)]
 
 
-def _describe(images: Sequence[Image], looked: Sequence[FaceAnalysis] | None) -> list[Told]:
+def _describe(images: Sequence[Image]) -> list[Told]:
     """By rules; of objects only if a segmentation model is there, and knows what photos show."""
+    seen = face_pipeline().detect(images)
+    labels: list[list[str] | None] = [None] * len(images)
+    settings: dict[str, Any] = {}
     try:
         model = engines.chosen(SceneTask.SEGMENTATION)
         labels = [_labels(model, image) for image in images]
         settings = {"segmented_by": model}
-        domain = engines.domain_of(model)
     except (ModelNotInstalledError, ModelNotLoadedError):
-        labels, settings, domain = [None] * len(images), {}, ""
-    told = []
-    for seen, found in zip(looked or (), labels, strict=True):
-        plan = plan_of(len(seen.faces), found)
-        asked = settings | {"plan": plan.as_json()}
-        told.append(
-            Told(describe(plan), DESCRIBE, Method.RULES, domain, None, len(seen.faces), plan=plan, settings=asked)
-        )
-    return told
+        pass
+    return [_by_rules(len(found.faces), named, settings) for found, named in zip(seen, labels, strict=True)]
 
 
-def _labels(model: str, image: Image) -> list[str] | None:
+def _labels(model: str, image: Image) -> list[str]:
     found = segmenter(model).segment(image, score_threshold=SURE_SCORE, top_k=TOP_K)
     return [each.label for each in found]
 
 
+def _by_rules(faces: int, labels: Sequence[str] | None, settings: dict[str, Any]) -> Told:
+    plan = plan_of(faces, labels)
+    return Told(
+        text=describe(plan),
+        model=DESCRIBE,
+        method=Method.RULES,
+        faces=faces,
+        plan=plan,
+        settings=settings | {"plan": plan.as_json()},
+    )
+
+
 def _with_people(
-    told: Told | PortraitError | ImageError, analysis: FaceAnalysis, collection: Collection
+    told: Told | PortraitError | ImageError, faces: Sequence[Face], collection: Collection
 ) -> Told | PortraitError | ImageError:
     if not isinstance(told, Told):
         return told
-    people = tuple(_person(face, collection) for face in analysis.faces)
-    return Told(**{name: getattr(told, name) for name in told.__slots__} | {"people": people})
+    return replace(told, people=tuple(_person(face, collection) for face in faces))
 
 
 def _person(face: Face, collection: Collection) -> Person:

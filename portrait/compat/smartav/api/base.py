@@ -1,9 +1,8 @@
 """What the addresses of the first-generation API have in common: keys only, and errors in the shape of then."""
 
-import math
 from typing import Any, ClassVar
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -66,7 +65,9 @@ def collection_of(request: Request) -> Collection:
     return find_collection(principal_of(request), query.validated_data.get("collection") or None)
 
 
-def finite(value: float) -> None:
-    """A validator: the text "nan" is a number to Python."""
-    if not math.isfinite(value):
-        raise serializers.ValidationError("Send a number.")
+def one_or_many(serializer: type[serializers.Serializer[Any]]) -> PolymorphicProxySerializer:
+    """For the OpenAPI document: an object, or a list of such."""
+    name = f"{serializer.__name__.removesuffix('Serializer')}OneOrMany"
+    return PolymorphicProxySerializer(
+        component_name=name, serializers=[serializer, serializer(many=True)], resource_type_field_name=None
+    )

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from inference.calibration import DECISION
 from inference.errors import ImageError
 from portrait.compat.smartav import shapes
-from portrait.compat.smartav.api.base import COLLECTION, ERRORS, TAG, SmartavView, collection_of, finite
+from portrait.compat.smartav.api.base import COLLECTION, ERRORS, TAG, SmartavView, collection_of
 from portrait.compat.smartav.selectors import require_sample, sample_id
 from portrait.compat.smartav.services import recognition, samples
 from portrait.core.errors import PortraitError
@@ -21,6 +21,7 @@ from portrait.core.pictures import PictureField
 from portrait.core.strict import StrictSerializer
 from portrait.gallery.api.enrol import MAX_PHOTOS
 from portrait.gallery.api.identities import MetadataField
+from portrait.scenes.api.shapes import FiniteField
 
 CLEARED = "Samples have been removed successfully"
 OPERATOR = (
@@ -58,11 +59,10 @@ class FaceRecognitionRequestSerializer(StrictSerializer):
     """A picture as a data URI, and how alike a person must be to be named."""
 
     image = PictureField()
-    min_distance = serializers.FloatField(
+    min_distance = FiniteField(
         default=DECISION,
         min_value=0,
         max_value=1,
-        validators=[finite],
         help_text="A similarity, in spite of its name: the least that counts as the same person",
     )
 
@@ -91,9 +91,14 @@ class ReasonSerializer(serializers.Serializer[Any]):
 
 
 class SamplesAnswerSerializer(serializers.Serializer[Any]):
-    success = serializers.ListField(child=serializers.CharField(), help_text="An id an entry")
-    fail = serializers.ListField(child=serializers.CharField())
+    """`success` and `fail` together hold an id an entry."""
+
+    success = serializers.ListField(child=serializers.CharField())
     reasons = ReasonSerializer(many=True, help_text="Why each of `fail` failed")
+
+    def get_fields(self) -> "dict[str, serializers.Field[Any, Any, Any, Any]]":
+        # `fail` is a method of every field, so it cannot be declared by assignment.
+        return super().get_fields() | {"fail": serializers.ListField(child=serializers.CharField())}
 
 
 class ClearedSerializer(serializers.Serializer[Any]):
@@ -158,7 +163,7 @@ class UpdateSamplesView(SmartavView):
     )
     def post(self, request: Request) -> Response:
         """Enrol pictures; an `id` that is known gets one more."""
-        serializer = SampleSerializer(data=request.data, many=True, max_length=MAX_PHOTOS)
+        serializer = SampleSerializer(data=request.data, many=True, max_length=MAX_PHOTOS)  # type: ignore[call-arg]
         serializer.is_valid(raise_exception=True)
         asked = [sample_of(entry) for entry in serializer.validated_data]
         return Response(updated_json(samples.update_samples(collection=collection_of(request), samples=asked)))
