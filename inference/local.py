@@ -4,6 +4,7 @@ It reads the same repository as Triton: `<models_dir>/<model>/<version>/`, highe
 or a captioning model (`inference.scenes.blip`).
 """
 
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from inference.client import ServedModel, Tensor, Tensors
-from inference.errors import InvalidInferenceRequestError, ModelNotInstalledError, ServerError, WeightsError
+from inference.errors import InvalidInferenceRequestError, ModelNotInstalledError, ServerError
 from inference.runtime import onnxruntime as ort
-from inference.weights.imported import RECORD, read_record
 
 _REFUSED = (
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
@@ -23,6 +23,8 @@ _REFUSED = (
 )
 _NETWORK = "model.onnx"
 _CAPTIONER = "blip.json"
+_RECORD = "portrait.json"
+"""As `inference.weights.imported` writes it."""
 
 
 class _Model(Protocol):
@@ -75,12 +77,14 @@ class LocalClient:
     def parameters(self, model: str) -> dict[str, str]:
         """Those that were noted when it was imported; a model that was not has none."""
         self._version(model)
-        if not (self._models_dir / model / RECORD).is_file():
-            return {}
+        record = self._models_dir / model / _RECORD
         try:
-            return {str(key): str(value) for key, value in read_record(self._models_dir, model)["parameters"].items()}
-        except (WeightsError, KeyError, AttributeError) as error:
-            raise ServerError(f"model {model!r}: {RECORD} cannot be used: {error}") from error
+            noted = json.loads(record.read_text(encoding="utf-8"))["parameters"]
+            return {str(key): str(value) for key, value in noted.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ServerError(f"model {model!r}: {record} cannot be used: {error}") from error
 
     def _model(self, model: str) -> _Model:
         with self._lock:

@@ -101,7 +101,8 @@ def _advance(searches: "Sequence[_Greedy | _Beams]", logits: FloatArray, *, beam
     if beams == 1:
         chosen = scores[:, 0].argmax(axis=1)
         for at, search in enumerate(searches):
-            search.advance(chosen[at : at + 1], log_likelihoods[at, 0, chosen[at : at + 1]], sep_id)
+            token = chosen[at : at + 1]
+            search.advance(token, log_likelihoods[at, 0, token], sep_id, vocabulary=scores.shape[-1])
         return
     flat = (scores + np.stack([search.totals for search in searches])[:, :, None]).reshape(len(searches), -1)
     # twice as many as beams, as each beam may end with one of them; a partial sort of 3 x 30524 costs a tenth
@@ -145,7 +146,7 @@ class _Greedy:
     def __post_init__(self) -> None:
         self.texts = [self.wish.prompt]
 
-    def advance(self, chosen: Ids, values: FloatArray, sep_id: int, vocabulary: int = 0) -> None:
+    def advance(self, chosen: Ids, values: FloatArray, sep_id: int, *, vocabulary: int) -> None:
         self.texts = [(*self.texts[0], int(chosen[0]))]
         self.totals = self.totals + values
         self.done = bool(chosen[0] == sep_id) or len(self.texts[0]) >= self.wish.max_length
@@ -178,7 +179,7 @@ class _Beams:
         self.totals = np.array([0.0] + [_NEVER] * (self.beams - 1), dtype=np.float32)
         self.ended = [(_NEVER, self.wish.prompt, False)] * self.beams
 
-    def advance(self, chosen: Ids, values: FloatArray, sep_id: int, vocabulary: int) -> None:
+    def advance(self, chosen: Ids, values: FloatArray, sep_id: int, *, vocabulary: int) -> None:
         """chosen: the 2 * beams best continuations, best first, as beam * vocabulary + token. values: their sums."""
         origins, tokens = chosen // vocabulary, chosen % vocabulary
         texts = [(*self.texts[origin], int(token)) for origin, token in zip(origins, tokens, strict=True)]

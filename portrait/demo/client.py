@@ -34,9 +34,8 @@ class ApiClient:
 
     def picture(self, path: str, body: dict[str, Any], media_type: str) -> bytes:
         """A call that is answered with a picture instead of JSON."""
-        answer = self._http.request(
-            "POST", f"{self._base_url}/api/v1/{path}", json=body, headers=self._headers | {"Accept": media_type}, timeout=60
-        )
+        headers = self._headers | {"Accept": media_type}
+        answer = self._http.request("POST", f"{self._base_url}/api/v1/{path}", json=body, headers=headers, timeout=60)
         if answer.status >= 400:
             raise CommandError(f"POST /api/v1/{path} answers {answer.status}: {_content(answer)}")
         return bytes(answer.data)

@@ -22,10 +22,8 @@ from portrait.sightings.frame_admin import MadeByFrames, SeenFrameAdmin
 
 def link_to_picture(row: Shown) -> SafeString:
     """To the picture, with what was found in it drawn."""
-    if row.frame_id:
-        name, key, text = "frame-scene", row.frame_id, f"frame {row.frame_id}"
-    else:
-        name, key, text = "portrait-scene", row.portrait_id, "portrait"
+    name, key = ("frame-scene", str(row.frame_id)) if row.frame_id else ("portrait-scene", str(row.portrait_id))
+    text = f"frame {key}" if row.frame_id else "portrait"
     return format_html('<a href="{}" target="_blank">{}</a>', reverse(name, args=[key], query={"format": "png"}), text)
 
 
@@ -66,13 +64,13 @@ class CaptionAdmin(LookedAtOnly, admin.ModelAdmin[Caption]):  # type: ignore[mis
 
 @admin.register(SceneObject)
 class SceneObjectAdmin(LookedAtOnly, admin.ModelAdmin[SceneObject]):  # type: ignore[misc]  # as above
-    list_display = ["label", "certainty", "place", "model", "camera", "shown_at", "picture"]
+    list_display = ["label", "certainty", "place", "found_by", "camera", "shown_at", "picture"]
     list_filter = ["camera"]
     list_select_related = ["camera", "segmentation"]
     search_fields = ["=label"]
     search_help_text = "What a model calls it: dog"
-    fields = ["label", "certainty", "place", "model", "camera", "shown_at", "picture"]
-    readonly_fields = ["certainty", "place", "model", "picture"]
+    fields = ["label", "certainty", "place", "found_by", "camera", "shown_at", "picture"]
+    readonly_fields = ["certainty", "place", "found_by", "picture"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[SceneObject]":
         return super().get_queryset(request).defer("mask")
@@ -86,8 +84,8 @@ class SceneObjectAdmin(LookedAtOnly, admin.ModelAdmin[SceneObject]):  # type: ig
         x, y, width, height = found.box
         return f"{width:.0f} x {height:.0f} px at {x:.0f}, {y:.0f}"
 
-    @admin.display
-    def model(self, found: SceneObject) -> str:
+    @admin.display(description="model")
+    def found_by(self, found: SceneObject) -> str:
         return found.segmentation.model
 
     @admin.display
@@ -113,17 +111,17 @@ class SegmentationInline(MadeByFrames, admin.TabularInline[Segmentation, Frame])
 
     model = Segmentation
     verbose_name_plural = "objects"
-    fields: ClassVar = ["model", "found", "picture"]
-    readonly_fields: ClassVar = ["found", "picture"]
+    fields: ClassVar = ["model", "labels", "picture"]
+    readonly_fields: ClassVar = ["labels", "picture"]
     can_delete = False
     extra = max_num = 0
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Segmentation]":
-        return super().get_queryset(request).prefetch_related("objects")
+        return super().get_queryset(request).prefetch_related("found")
 
-    @admin.display
-    def found(self, row: Segmentation) -> str:
-        return ", ".join(f"{each.label} {each.score:.2f}" for each in row.objects.all()) or "nothing"
+    @admin.display(description="found")
+    def labels(self, row: Segmentation) -> str:
+        return ", ".join(f"{each.label} {each.score:.2f}" for each in row.found.all()) or "nothing"
 
     @admin.display
     def picture(self, row: Segmentation) -> SafeString:

@@ -95,7 +95,7 @@ class SceneObject(models.Model):
     """An object of a picture. `mask`: COCO's run-length encoding, {"size": [height, width], "counts"}."""
 
     id = models.BigAutoField(primary_key=True)
-    segmentation = models.ForeignKey(Segmentation, on_delete=models.CASCADE, related_name="objects")
+    segmentation = models.ForeignKey(Segmentation, on_delete=models.CASCADE, related_name="found")
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="+", db_index=False)
     camera = models.ForeignKey(Camera, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
     shown_at = models.DateTimeField()

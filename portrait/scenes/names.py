@@ -55,7 +55,7 @@ _HIS = {"his": _FEMALE, "her": _MALE}
 """Whose they may not be."""
 
 _WORD = re.compile(r"[A-Za-z]+(?:['’-][A-Za-z]+)*")
-_END = re.compile(r"\s*(?:$|[.,;:!?)])")
+_STOP = re.compile(r"\s*(?:$|[.,;:!?)])")
 _POSSESSIVE = re.compile(r"\s*['’]\s*s\b")
 
 
@@ -81,7 +81,6 @@ class _Phrase:
 
     start: int
     end: int
-    noun: str
     count: int
 
 
@@ -103,49 +102,67 @@ def with_names(sentence: str, faces: Sequence[Face]) -> Named:
     return Named(sentence[: phrase.start] + " and ".join(names) + sentence[phrase.end :])
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The words of a sentence: their places, and as they are compared, with and without "'s"."""
+
+    sentence: str
+    places: tuple[tuple[int, int], ...]
+    plain: tuple[str, ...]
+    bases: tuple[str, ...]
+
+    def joined(self, index: int) -> bool:
+        """Whether nothing but space stands between this word and the one before."""
+        return index > 0 and self.sentence[self.places[index - 1][1] : self.places[index][0]].isspace()
+
+
+def _words(sentence: str) -> _Words:
+    found = list(_WORD.finditer(sentence))
+    plain = tuple(word.group().lower() for word in found)
+    bases = tuple(re.sub(r"['’]s$", "", word) for word in plain)
+    return _Words(sentence, tuple(word.span() for word in found), plain, bases)
+
+
 def _only_phrase(sentence: str) -> _Phrase | str:
     """The one phrase that speaks of people; or why there is none that can be replaced."""
-    words = list(_WORD.finditer(sentence))
-    plain = [word.group().lower() for word in words]
-    bases = [re.sub(r"['’]s$", "", word) for word in plain]
-    nouns = [place for place, base in enumerate(bases) if base in _SINGULAR | _PLURAL]
+    words = _words(sentence)
+    nouns = [place for place, base in enumerate(words.bases) if base in _SINGULAR | _PLURAL]
     if not nouns:
         return "The sentence does not speak of a person in words that are known here."
-    if len(nouns) > 1 or any(base in _OTHERS for base in bases):
+    if len(nouns) > 1 or any(base in _OTHERS for base in words.bases):
         return "The sentence speaks of several people, or in words that may mean somebody else."
-    place = nouns[0]
-    if any(noun in plain and bases[place] in not_theirs for noun, not_theirs in _HIS.items()):
+    noun = words.bases[nouns[0]]
+    if any(whose in words.plain and noun in not_theirs for whose, not_theirs in _HIS.items()):
         return "The sentence speaks of somebody else too."
-    end = words[place].end() - (len(plain[place]) - len(bases[place]))
-    if not _may_end(sentence, end, bases[place + 1] if place + 1 < len(bases) else None):
+    if not _may_end(words, nouns[0]):
         return "It is not plain whether the sentence speaks of a person there."
-    return _phrase(sentence, words, plain, bases[place], place, end)
+    return _phrase(words, nouns[0])
 
 
-def _may_end(sentence: str, end: int, following: str | None) -> bool:
-    rest = sentence[end:]
-    return bool(_END.match(rest) or _POSSESSIVE.match(rest)) or following in _FOLLOWERS
+def _end(words: _Words, noun: int) -> int:
+    """Where the noun ends, a "'s" left out."""
+    return words.places[noun][1] - (len(words.plain[noun]) - len(words.bases[noun]))
 
 
-def _phrase(
-    sentence: str, words: Sequence["re.Match[str]"], plain: Sequence[str], noun: str, place: int, end: int
-) -> _Phrase | str:
+def _may_end(words: _Words, noun: int) -> bool:
+    rest = words.sentence[_end(words, noun) :]
+    following = words.bases[noun + 1] if noun + 1 < len(words.bases) else None
+    return bool(_STOP.match(rest) or _POSSESSIVE.match(rest)) or following in _FOLLOWERS
+
+
+def _phrase(words: _Words, noun: int) -> _Phrase | str:
     """Back from the noun over its adjectives to the word that says how many."""
-    first = place
-    while (
-        first > 0
-        and plain[first - 1] in _ADJECTIVES
-        and sentence[words[first - 1].end() : words[first].start()].isspace()
-    ):
+    first = noun
+    while words.joined(first) and words.plain[first - 1] in _ADJECTIVES:
         first -= 1
-    before = plain[first - 1] if first > 0 else ""
-    adjacent = first > 0 and sentence[words[first - 1].end() : words[first].start()].isspace()
-    if noun in _SINGULAR and adjacent and before in _ARTICLES:
-        return _Phrase(words[first - 1].start(), end, noun, 1)
-    if noun in _SINGULAR and first == 0 and not sentence[: words[0].start()].strip():
-        return _Phrase(words[0].start(), end, noun, 1)
-    if noun in _PLURAL and adjacent and before == "two" and not (first > 1 and plain[first - 2] in {"the", "of"}):
-        return _Phrase(words[first - 1].start(), end, noun, 2)
+    before = words.plain[first - 1] if words.joined(first) else ""
+    singular, end = words.bases[noun] in _SINGULAR, _end(words, noun)
+    if singular and before in _ARTICLES:
+        return _Phrase(words.places[first - 1][0], end, 1)
+    if singular and first == 0 and not words.sentence[: words.places[0][0]].strip():
+        return _Phrase(words.places[0][0], end, 1)
+    if not singular and before == "two" and words.plain[max(0, first - 2)] not in ("the", "of"):
+        return _Phrase(words.places[first - 1][0], end, 2)
     return "The sentence does not say plainly how many people it speaks of."
 
 

@@ -16,7 +16,7 @@ from portrait.core.models import Scope
 from portrait.core.principal import Principal
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.gallery.selectors import visible_portraits
-from portrait.scenes.models import CameraScenes, Caption, SceneObject, Segmentation, Shown
+from portrait.scenes.models import CameraScenes, Caption, SceneObject, Segmentation
 from portrait.sightings.models import Detection
 
 _ANYBODY = Principal("a worker", Scope.ADMIN, None, "")
@@ -198,7 +198,8 @@ def matching(captions: "QuerySet[Caption]", text: str) -> "QuerySet[Caption]":
     return captions.filter(words=SearchQuery(text, search_type="websearch", config="english"))
 
 
-def untold(subjects: "QuerySet[Any]", kind: type[Shown], model: str, name: str) -> "QuerySet[Any]":
-    """Those of these portraits or frames (`name`) of which this model told nothing yet."""
-    told = kind._default_manager.filter(**{name: OuterRef("pk")}, model=model)
+def untold(subjects: "QuerySet[Any]", told: "QuerySet[Any]", *, model: str, name: str) -> "QuerySet[Any]":
+    """Those of these portraits or frames (`name`) of which this model told nothing yet. told: captions, or
+    segmentations."""
+    told = told.filter(**{name: OuterRef("pk")}, model=model)
     return subjects.filter(~Exists(told))

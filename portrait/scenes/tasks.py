@@ -14,6 +14,7 @@ from inference.types import CaptionSettings
 from portrait.core.errors import NotFoundError
 from portrait.gallery.models import Collection, Identity
 from portrait.jobs.models import ItemState, Job, JobItem
+from portrait.jobs.registry import Handler
 from portrait.jobs.services import create_job, delete_job
 from portrait.jobs.tasks import enqueue_job
 from portrait.scenes.selectors import Subject, captions_of, segmentations_of, subject_of
@@ -49,7 +50,7 @@ def start_captions(
     """Accept pictures for captions through the queue: stored first, then enqueued. People are looked for where `how`
     names the collection."""
     parameters = {"model": how.model, "settings": asdict(how.settings), "people": how.collection is not None}
-    return _start(CAPTION, collection.pk, parameters, uploads, subject, api_key_id)
+    return _start(CAPTION, collection, parameters, uploads=uploads, subject=subject, api_key_id=api_key_id)
 
 
 def start_segmentation(
@@ -61,7 +62,7 @@ def start_segmentation(
     api_key_id: uuid.UUID | None = None,
 ) -> Job:
     """The same for objects. parameters: model, top_k, score_threshold."""
-    return _start(SEGMENT, collection.pk, parameters, uploads, subject, api_key_id)
+    return _start(SEGMENT, collection, parameters, uploads=uploads, subject=subject, api_key_id=api_key_id)
 
 
 def start_describing(*, kind: str, collection_id: uuid.UUID, subjects: list[dict[str, Any]], **models: str) -> Job:
@@ -75,8 +76,9 @@ def start_describing(*, kind: str, collection_id: uuid.UUID, subjects: list[dict
 
 def _start(
     kind: str,
-    collection_id: uuid.UUID,
+    collection: Collection,
     parameters: dict[str, Any],
+    *,
     uploads: Sequence[bytes],
     subject: Subject | None,
     api_key_id: uuid.UUID | None,
@@ -88,7 +90,7 @@ def _start(
         queue=QUEUE,
         uploads=uploads,
         items=0 if subject is None else 1,
-        collection_id=collection_id,
+        collection_id=collection.pk,
         subject_id=subject.portrait.identity_id if subject is not None and subject.portrait is not None else None,
         parameters=parameters,
         api_key_id=api_key_id,
@@ -126,9 +128,7 @@ class CaptionHandler:
         subject, data = _picture(item)
         collection = None
         if parameters["people"] and subject is None:
-            collection = Collection.objects.select_related("active_model").filter(pk=item.job.collection_id).first()
-            if collection is None:
-                raise NotFoundError("The collection was deleted meanwhile.")
+            collection = _collection_of(item)
         how = How(parameters["model"], CaptionSettings(**parameters["settings"]), collection)
         return Looked(subject, told=_tell(data, how, subject))
 
@@ -144,6 +144,14 @@ class CaptionHandler:
         kept = [_stored_caption(item.result) if _is_reference(item.result) else item.result for item in items]
         shown = iter(answers.presented([each for each in kept if each and "caption" in each]))
         return [next(shown) if each and "caption" in each else each for each in kept]
+
+
+def _collection_of(item: JobItem) -> Collection:
+    wanted = item.job.collection_id
+    found = Collection.objects.select_related("active_model").filter(pk=wanted).first() if wanted else None
+    if found is None:
+        raise NotFoundError("The collection was deleted meanwhile.")
+    return found
 
 
 def _still_there(told: Told) -> Told:
@@ -227,7 +235,7 @@ def _named(model: str) -> str | None:
     return None if model == DEFAULT else model
 
 
-HANDLERS = {
+HANDLERS: dict[str, Handler] = {
     CAPTION: CaptionHandler(),
     SEGMENT: SegmentHandler(),
     DESCRIBE_FRAMES: DescribeHandler(),
@@ -237,7 +245,7 @@ HANDLERS = {
 
 @shared_task
 def tidy() -> None:
-    """Remove jobs that cameras' rules made and that went well: there is one in some seconds, and nobody asked for it."""
+    """Remove jobs that cameras' rules made and that went well: there is one each few seconds, and nobody asked."""
     over = Job.objects.filter(
         kind=DESCRIBE_FRAMES, parameters__has_key="camera", finished_at__lt=timezone.now() - KEEP_DONE
     ).exclude(items__state=ItemState.FAILED)

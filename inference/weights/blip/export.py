@@ -31,7 +31,14 @@ def export(network: Blip, normalisation: Normalisation, config: BlipConfig, enco
     crosses, pasts, now = (state_names(kind, layers) for kind in ("cross", "past", "now"))
     picture = PictureGraph(network, normalisation)
     image = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-    _export(picture, (image,), encoder, ["image"], crosses, {name: {0: "images"} for name in ["image", *crosses]})
+    _export(
+        picture,
+        (image,),
+        encoder,
+        names=["image"],
+        outputs=crosses,
+        axes={name: {0: "images"} for name in ["image", *crosses]},
+    )
     with torch.inference_mode():
         seen = [tensor.clone() for tensor in picture(image)]
     heads, width = config.text.heads, config.text.width // config.text.heads
@@ -46,13 +53,15 @@ def export(network: Blip, normalisation: Normalisation, config: BlipConfig, enco
         **{name: {0: "images"} for name in crosses},
         **{name: {0: "texts", 3 if "_k_" in name else 2: "length"} for name in now},
     }
-    _export(StepGraph(network), inputs, decoder, ["ids", "rows", *pasts, *crosses], ["logits", *now], axes)
+    names, outputs = ["ids", "rows", *pasts, *crosses], ["logits", *now]
+    _export(StepGraph(network), inputs, decoder, names=names, outputs=outputs, axes=axes)
 
 
 def _export(
     module: nn.Module,
     inputs: tuple[torch.Tensor, ...],
     path: Path,
+    *,
     names: Sequence[str],
     outputs: Sequence[str],
     axes: dict[str, dict[int, str]],

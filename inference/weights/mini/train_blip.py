@@ -135,7 +135,9 @@ def _patches(scene: Scene, cells: int) -> NDArray[np.int64]:
     kinds = [(0, 0)] + [
         (1 + SHAPES.index(shape.label), 1 + list(COLOURS).index(shape.colour)) for shape in scene.shapes
     ]
-    return np.array(kinds)[np.stack([np.full((cells, cells), _PATCH_SHARE), *shares]).argmax(axis=0)]
+    most = np.stack([np.full((cells, cells), _PATCH_SHARE), *shares]).argmax(axis=0)
+    found: NDArray[np.int64] = np.array(kinds)[most]
+    return found
 
 
 def in_the_mirror(sentence: str) -> str:

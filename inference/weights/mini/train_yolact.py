@@ -59,12 +59,12 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Plan:
     seed: int = 4
-    scenes: int = 8000
-    steps: int = 4000
+    scenes: int = 6000
+    steps: int = 2400
     batch: int = 32
     rate: float = 3e-3
     decay: float = 1e-4
-    threads: int = 2
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,25 +53,15 @@ class Architecture:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A published configuration, but for the number of classes, which the file tells."""
-
-    blocks: tuple[int, int, int, int]
-    size_px: int
-    scales_px: tuple[float, ...]
-
-    def architecture(self, classes: int) -> Architecture:
-        return Architecture(size_px=self.size_px, classes=classes, scales_px=self.scales_px, blocks=self.blocks)
-
-
 _SCALES_550 = (24.0, 48.0, 96.0, 192.0, 384.0)
+_COCO_CLASSES = 81
 VARIANTS = {
-    "resnet50": Variant((3, 4, 6, 3), 550, _SCALES_550),
-    "base": Variant((3, 4, 23, 3), 550, _SCALES_550),
-    # published as int(x / 550 * 700): cut, not rounded
-    "im700": Variant((3, 4, 23, 3), 700, (30.0, 61.0, 122.0, 244.0, 488.0)),
+    "resnet50": Architecture(550, _COCO_CLASSES, _SCALES_550, (3, 4, 6, 3)),
+    "base": Architecture(550, _COCO_CLASSES, _SCALES_550, (3, 4, 23, 3)),
+    # scales published as int(x / 550 * 700): cut, not rounded
+    "im700": Architecture(700, _COCO_CLASSES, (30.0, 61.0, 122.0, 244.0, 488.0), (3, 4, 23, 3)),
 }
+"""The published configurations; the number of classes is what the file says."""
 
 # fmt: off
 COCO_LABELS = (

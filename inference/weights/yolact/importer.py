@@ -5,6 +5,7 @@ import importlib
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def import_yolact(
     checkpoint, export = _needing_torch("checkpoint"), _needing_torch("export")
     state = checkpoint.read_checkpoint(weights)
     chosen = choose_variant(weights.name, checkpoint.blocks_of(state), variant)
-    architecture = VARIANTS[chosen].architecture(checkpoint.classes_of(state))
+    architecture = replace(VARIANTS[chosen], classes=checkpoint.classes_of(state))
     spec = _spec(architecture, name or f"yolact-{chosen}", labels)
     network = checkpoint.network_of(state, architecture)
     del state

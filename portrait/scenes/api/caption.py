@@ -59,7 +59,7 @@ class CaptionRequestSerializer(SceneRequestSerializer):
         asked = {name: attrs.pop(name) for name in names if name in attrs}
         asked["prompt"] = attrs.pop("prompt", "") or None
         if "min_length" not in asked and "max_length" in asked:
-            asked["min_length"] = min(CaptionSettings.min_length, asked["max_length"])
+            asked["min_length"] = min(CaptionSettings().min_length, asked["max_length"])
         try:
             attrs["settings"] = CaptionSettings(**asked)
         except ValueError as error:

@@ -171,6 +171,10 @@ class ObjectListView(ListAPIView[SceneObject]):
 
     def get_queryset(self) -> "QuerySet[SceneObject]":
         principal, asked = principal_of(self.request), asked_of(self.request, ObjectFilterSerializer)
-        lookups = {"label": asked.get("label"), "score__gte": asked.get("min_score")}
-        lookups["segmentation__model"] = asked.get("model")
-        return filtered(visible_objects(principal), **filters_of(principal, asked), **lookups)
+        return filtered(
+            visible_objects(principal),
+            **filters_of(principal, asked),
+            label=asked.get("label"),
+            score__gte=asked.get("min_score"),
+            segmentation__model=asked.get("model"),
+        )

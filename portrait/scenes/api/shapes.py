@@ -173,8 +173,8 @@ class PictureOrJsonView(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(response, Response) and isinstance(getattr(request, "accepted_renderer", None), PngRenderer):
             renderer = JSONRenderer()
-            request.accepted_renderer = renderer  # type: ignore[attr-defined]
-            request.accepted_media_type = renderer.media_type  # type: ignore[attr-defined]
+            request.accepted_renderer = renderer
+            request.accepted_media_type = renderer.media_type
         return super().finalize_response(request, response, *args, **kwargs)
 
 

@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
                 ('mask', models.JSONField()),
                 ('camera', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='cameras.camera')),
                 ('collection', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='gallery.collection')),
-                ('segmentation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='objects', to='scenes.segmentation')),
+                ('segmentation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='found', to='scenes.segmentation')),
             ],
             options={
                 'ordering': ['-shown_at', '-id'],

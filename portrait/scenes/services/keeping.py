@@ -52,15 +52,14 @@ def _hold(subject: Subject) -> None:
     A person goes before the portraits, so their row is locked before."""
     if subject.frame is not None:
         held = Frame.objects.select_for_update(of=("self",), no_key=True).filter(pk=subject.frame.pk)
-        if not held.exclude(picture="").exists():
+        if held.exclude(picture="").first() is None:
             raise PictureExpiredError(GONE)
-        return
-    portrait = subject.row
-    people = Identity.objects.select_for_update(of=("self",), no_key=True)
-    portraits = Portrait.objects.select_for_update(of=("self",), no_key=True)
-    there = people.filter(pk=portrait.identity_id).exists()  # type: ignore[union-attr]  # it is no frame
-    if not (there and portraits.filter(pk=portrait.pk).exists()):
-        raise NotFoundError(GONE)
+    if subject.portrait is not None:
+        people = Identity.objects.select_for_update(of=("self",), no_key=True)
+        portraits = Portrait.objects.select_for_update(of=("self",), no_key=True)
+        there = people.filter(pk=subject.portrait.identity_id).first() is not None
+        if not there or portraits.filter(pk=subject.portrait.pk).first() is None:
+            raise NotFoundError(GONE)
 
 
 def _common(subject: Subject) -> dict[str, object]:

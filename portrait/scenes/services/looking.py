@@ -7,7 +7,7 @@ from uuid import UUID
 
 from inference.codec import decode
 from inference.config import SceneTask
-from inference.errors import ImageError, ModelNotInstalledError, ModelNotLoadedError
+from inference.errors import ImageError, InvalidInferenceRequestError, ModelNotInstalledError, ModelNotLoadedError
 from inference.types import CaptionSettings, Face, Image, SceneObject
 from portrait.core.errors import PortraitError
 from portrait.core.pipelines import captioner, codec_limits, face_pipeline, segmenter
@@ -29,6 +29,13 @@ SURE_SCORE = 0.3
 
 Picture = bytes | PortraitError | ImageError
 """Its bytes, or why there are none."""
+
+
+class RefusedSettingsError(PortraitError):
+    """The model cannot write what is asked for."""
+
+    code = "invalid"
+    status = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ def tell(
     Raises:
         ServerError: the networks cannot be reached, or the model is not there.
         WrongModelError: the model does something else.
-        InvalidInferenceRequestError: the model cannot write what the settings ask for.
+        RefusedSettingsError: the model cannot write what the settings ask for.
     """
     results: dict[int, Told | PortraitError | ImageError] = {}
     faces: dict[int, Sequence[Face]] = {}
@@ -140,11 +147,22 @@ def _chunks(
 
 def _caption(model: str, images: Sequence[Image], settings: CaptionSettings) -> list[Told]:
     network = captioner(model)
-    written = network.caption(images, settings)
+    settings = _fitting(settings, network.spec.max_tokens)
+    try:
+        written = network.caption(images, settings)
+    except InvalidInferenceRequestError as error:
+        raise RefusedSettingsError(str(error)) from error
     return [
         Told(each.text, model, Method.NETWORK, network.spec.domain, round(each.score, 4), settings=asdict(settings))
         for each in written
     ]
+
+
+def _fitting(settings: CaptionSettings, max_tokens: int) -> CaptionSettings:
+    """What nobody asked for is made to fit a model that writes less; what was asked for is the model's to refuse."""
+    if settings.max_length != CaptionSettings().max_length or settings.max_length <= max_tokens:
+        return settings
+    return replace(settings, max_length=max_tokens, min_length=min(settings.min_length, max_tokens))
 
 
 def _with_counts(told: Sequence[Told], images: Sequence[Image]) -> list[Told]:

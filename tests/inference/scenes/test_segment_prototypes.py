@@ -45,7 +45,7 @@ def as_set(found: Candidates) -> set[tuple[float, int, tuple[float, ...]]]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_priors_are_those_of_the_published_configuration(variant: str) -> None:
-    spec = VARIANTS[variant].architecture(81).spec("yolact-x", ("x",) * 80)
+    spec = VARIANTS[variant].spec("yolact-x", ("x",) * 80)
 
     priors = spec_priors(spec)
 

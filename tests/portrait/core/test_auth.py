@@ -51,6 +51,14 @@ READ_CALLS = [
     ("get", f"/api/v1/watches/{SOME_ID}"),
     ("get", "/api/v1/alerts"),
     ("get", "/api/v1/alerts/1"),
+    ("post", "/api/v1/caption"),
+    ("post", "/api/v1/segment"),
+    ("get", "/api/v1/captions"),
+    ("get", "/api/v1/objects"),
+    ("get", "/api/v1/frames/1/scene"),
+    ("get", f"/api/v1/portraits/{SOME_ID}/scene"),
+    ("get", f"/api/v1/cameras/{SOME_ID}/scenes"),
+    ("get", "/api/v1/models"),
 ]
 ENROL_CALLS = [
     ("post", "/api/v1/identities"),
@@ -74,6 +82,9 @@ ADMIN_CALLS = [
     ("post", "/api/v1/cameras"),
     ("patch", f"/api/v1/cameras/{SOME_ID}"),
     ("delete", f"/api/v1/cameras/{SOME_ID}"),
+    ("put", f"/api/v1/cameras/{SOME_ID}/scenes"),
+    ("post", "/api/v1/models/blip-mini/load"),
+    ("post", "/api/v1/models/blip-mini/unload"),
 ]
 ALL_CALLS = READ_CALLS + ENROL_CALLS + ADMIN_CALLS
 
@@ -229,6 +240,20 @@ def test_another_collection_is_as_if_it_did_not_exist(
         ("post", f"/api/v1/alerts/{foreign['alert']}/acknowledge", None),
         ("post", "/api/v1/search", {"image": b64(plain_jpeg()), "collection": other_collection.name}),
         ("post", "/api/v1/search", {"image": b64(plain_jpeg()), "cameras": [foreign["camera"]]}),
+        ("get", f"/api/v1/frames/{foreign['frame']}/scene", None),
+        ("get", f"/api/v1/portraits/{portrait}/scene", None),
+        ("get", f"/api/v1/cameras/{foreign['camera']}/scenes", None),
+        ("put", f"/api/v1/cameras/{foreign['camera']}/scenes", {"caption_model": "", "segment_model": ""}),
+        ("get", f"/api/v1/captions?camera={foreign['camera']}", None),
+        ("get", f"/api/v1/captions?identity={identity}", None),
+        ("get", f"/api/v1/captions?collection={other_collection.name}", None),
+        ("get", f"/api/v1/objects?camera={foreign['camera']}", None),
+        ("post", "/api/v1/caption", {"frame": foreign["frame"], "model": "describe"}),
+        ("post", "/api/v1/caption", {"portrait": portrait, "model": "describe"}),
+        ("post", "/api/v1/caption", {"image": b64(plain_jpeg()), "collection": other_collection.name}),
+        ("post", "/api/v1/segment", {"frame": foreign["frame"]}),
+        ("post", "/api/v1/segment", {"portrait": portrait}),
+        ("post", "/api/v1/segment", {"image": b64(plain_jpeg()), "collection": other_collection.name}),
         ("get", f"/api/v1/collections/{other_collection.name}", None),
         ("patch", f"/api/v1/collections/{other_collection.id}", {"description": "mine"}),
         ("delete", f"/api/v1/collections/{other_collection.name}", None),
@@ -251,7 +276,7 @@ def test_lists_hold_only_what_is_within_reach(
     client = make_client(Scope.READ, [collection])
     assert [row["id"] for row in client.get("/api/v1/identities").json()["results"]] == [str(mine.id)]
     assert [row["name"] for row in client.get("/api/v1/collections").json()["results"]] == [collection.name]
-    for name in ("jobs", "cameras", "sightings", "frames", "watches", "alerts"):
+    for name in ("jobs", "cameras", "sightings", "frames", "watches", "alerts", "captions", "objects"):
         assert client.get(f"/api/v1/{name}").json()["results"] == []
 
 
@@ -293,7 +318,7 @@ def test_media_have_no_public_address(path: str) -> None:
     assert APIClient().get(path).status_code == 404
 
 
-CAMERA_DOORS = ("cameras", "backlog", "metrics", "frames", "sightings", "search", "alerts")
+CAMERA_DOORS = ("cameras", "backlog", "metrics", "frames", "sightings", "search", "alerts", "captions", "objects")
 
 
 @pytest.mark.parametrize(("method", "path"), ALL_CALLS)

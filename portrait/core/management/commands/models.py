@@ -145,7 +145,7 @@ class Command(BaseCommand):
 def _scene_rows(models_dir: Path) -> list[tuple[str, ...]]:
     """Scene models: the published ones, and whatever else was imported."""
     known, installed = read_published(), imported_names(models_dir)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, model.kind, model.licence, "yes", "installed" if name in installed else "missing", model.homepage)
         for name, model in known.items()
     ]

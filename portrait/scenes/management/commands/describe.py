@@ -92,8 +92,8 @@ def _only(
         rows = rows.filter(**{collection: found})
     if not options["missing"]:
         return rows
-    kinds = {"caption_model": Caption, "segment_model": Segmentation}
-    lacking = [untold(rows, kinds[field], model, name) for field, model in models.items() if model]
+    kinds = {"caption_model": Caption.objects.all(), "segment_model": Segmentation.objects.all()}
+    lacking = [untold(rows, kinds[field], model=model, name=name) for field, model in models.items() if model]
     return lacking[0] if len(lacking) == 1 else lacking[0] | lacking[1]
 
 
