@@ -149,8 +149,8 @@ def machine() -> dict[str, object]:
     }
 
 
-def report(name: str, ratios: Sequence[Ratio], more: dict[str, object]) -> None:
-    """Print the table and write `results/<name>.json`."""
+def report(name: str, ratios: Sequence[Ratio], more: dict[str, object], *, keep: bool = True) -> None:
+    """Print the table and, if it is to be kept, write `results/<name>.json`."""
     console = Console(width=150)
     table = Table(title=f"{name} ({os.cpu_count()} cores)", title_justify="left")
     for column in ("what", "ratio", "lowest – highest", "ours /s", "other /s", "bound"):
@@ -164,6 +164,8 @@ def report(name: str, ratios: Sequence[Ratio], more: dict[str, object]) -> None:
     console.print(table)
     for key, value in more.items():
         console.print(f"{key}: {value}", highlight=False)
+    if not keep:
+        return
     RESULTS.mkdir(exist_ok=True)
     body = {"machine": machine(), "ratios": [asdict(ratio) | {"held": ratio.held} for ratio in ratios]} | more
     (RESULTS / f"{name}.json").write_text(json.dumps(body, indent=2) + "\n")

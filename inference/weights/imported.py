@@ -2,7 +2,6 @@
 and `portrait.json`, which says where it came from and how it compared with the original when it was imported."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 from inference.config import SCENE_SPEC, CaptionerSpec, SegmenterSpec, spec_to_json
 from inference.errors import WeightsError, WeightsNotFoundError
+from inference.weights.sources import sha256_of
 
 CONFIG = "config.pbtxt"
 RECORD = "portrait.json"
@@ -81,7 +81,7 @@ def write_imported(
             "name": spec.name,
             "origin": asdict(origin),
             "parameters": parameters,
-            "files": {name: _sha256(version / name) for name in sorted(files)},
+            "files": {name: sha256_of(version / name) for name in sorted(files)},
             "imported_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -135,11 +135,6 @@ def config_text(name: str, served: Served, parameters: Mapping[str, str]) -> str
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def imported_names(models_dir: Path) -> list[str]:
     """Models of scenes that the repository holds."""
     return sorted(path.parent.name for path in models_dir.glob(f"[!.]*/{RECORD}"))
@@ -167,7 +162,7 @@ def changed_files(models_dir: Path, name: str) -> list[str]:
     return [
         file
         for file, sha256 in record["files"].items()
-        if not (folder / file).is_file() or _sha256(folder / file) != sha256
+        if not (folder / file).is_file() or sha256_of(folder / file) != sha256
     ]
 
 

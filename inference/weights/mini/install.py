@@ -8,9 +8,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from inference.config import spec_from_json
+from inference.config import SCENE_SPEC, spec_from_json
 from inference.errors import UnknownModelError, WeightsError
-from inference.weights.imported import Origin, Served, Wire, write_imported
+from inference.weights.imported import (
+    VERSION_DIR,
+    Origin,
+    Served,
+    Wire,
+    changed_files,
+    imported_names,
+    read_record,
+    write_imported,
+)
 
 MINIS = Path(__file__).parent
 
@@ -40,6 +49,21 @@ def install_mini(models_dir: Path, name: str, *, source: Path = MINIS) -> Path:
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"{folder} is not whole: {error}; get the repository's own files again") from error
+
+
+def is_current(models_dir: Path, name: str, *, source: Path = MINIS) -> bool:
+    """Whether the repository `models_dir` holds the small model as it lies here."""
+    if name not in imported_names(models_dir) or changed_files(models_dir, name):
+        return False
+    record, folder = read_record(models_dir, name), source / name
+    spec = spec_from_json((folder / "spec.json").read_text(encoding="utf-8"))
+    files = _json(folder / "files.json")
+    return (
+        bool(record["origin"] == _json(folder / "origin.json"))
+        and spec_from_json(record["parameters"][SCENE_SPEC]) == spec
+        and sorted(files) == sorted(record["files"])
+        and all((models_dir / name / VERSION_DIR / file).read_bytes() == (folder / file).read_bytes() for file in files)
+    )
 
 
 def _json(path: Path) -> Any:

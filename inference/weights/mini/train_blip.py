@@ -30,6 +30,7 @@ from torch.nn import functional
 from inference.config import CaptionerSpec, spec_to_json
 from inference.runtime import onnxruntime
 from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipModel
+from inference.scenes.caption import squashed
 from inference.scenes.vocabulary import SPECIAL, Vocabulary
 from inference.scenes.wire import Task
 from inference.types import CaptionSettings, Image
@@ -58,7 +59,7 @@ _SEP = WORDS.index("[SEP]")
 _BOS = len(WORDS)
 """[DEC] and [ENC] have the two numbers beyond the file, as in the published models."""
 CONFIG = BlipConfig(
-    VisionConfig(width=128, inner=256, layers=4, heads=4, image_px=128, patch_px=16, eps=1e-5),
+    VisionConfig(width=128, inner=256, layers=4, heads=4, image_px=64, patch_px=8, eps=1e-5),
     TextConfig(
         vocabulary=len(WORDS) + 2,
         width=128,
@@ -82,8 +83,7 @@ SPEC = CaptionerSpec(
 )
 HELD_OUT_SEED, HELD_OUT = 990_000, 600
 _IGNORED = -100
-_PATCH_SHARE = 0.2
-"""A patch of which less is covered shows background."""
+_PLACES = 4
 
 log = logging.getLogger(__name__)
 
@@ -103,40 +103,30 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """images (n, side, side, 3) uint8; patches (n, cells, cells, 2) int64: what covers each, as shape and colour,
+    """images (n, side, side, 3) uint8; kinds (n, side, side) uint8: the shape and colour at each pixel as one number,
     0 for background; sentences as they are and as they would be in the mirror."""
 
     images: Image
-    patches: NDArray[np.int64]
+    kinds: NDArray[np.uint8]
     sentences: list[str]
     mirrored: list[str]
 
 
 def lessons(plan: Plan) -> Lessons:
     rng = np.random.default_rng(plan.seed)
-    side, cells = CONFIG.vision.image_px, CONFIG.vision.image_px // CONFIG.vision.patch_px
+    side = CONFIG.vision.image_px
     found = Lessons(
-        np.empty((plan.scenes, side, side, 3), np.uint8), np.zeros((plan.scenes, cells, cells, 2), np.int64), [], []
+        np.empty((plan.scenes, side, side, 3), np.uint8), np.zeros((plan.scenes, side, side), np.uint8), [], []
     )
     for index in range(plan.scenes):
-        scene = draw_scene(rng, size_px=side)
-        found.images[index] = scene.image
-        found.patches[index] = _patches(scene, cells)
+        scene = draw_scene(rng)
+        found.images[index] = squashed(scene.image, side)
+        for shape in scene.shapes:
+            bits = cv2.resize(shape.bits.astype(np.uint8), (side, side), interpolation=cv2.INTER_AREA) > 0
+            kind = SHAPES.index(shape.label) * len(COLOURS) + list(COLOURS).index(shape.colour)
+            found.kinds[index][bits] = 1 + kind
         found.sentences.append(scene.sentence)
         found.mirrored.append(in_the_mirror(scene.sentence))
-    return found
-
-
-def _patches(scene: Scene, cells: int) -> NDArray[np.int64]:
-    shares = [
-        cv2.resize(shape.bits.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
-        for shape in scene.shapes
-    ]
-    kinds = [(0, 0)] + [
-        (1 + SHAPES.index(shape.label), 1 + list(COLOURS).index(shape.colour)) for shape in scene.shapes
-    ]
-    most = np.stack([np.full((cells, cells), _PATCH_SHARE), *shares]).argmax(axis=0)
-    found: NDArray[np.int64] = np.array(kinds)[most]
     return found
 
 
@@ -152,7 +142,7 @@ def in_the_mirror(sentence: str) -> str:
 
 
 def batches(lessons: Lessons, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Images, tokens (padded) and patches; half of the scenes are mirrored."""
+    """Images, tokens (padded) and kinds; half of the scenes are mirrored."""
     rng, vocabulary = np.random.default_rng(plan.seed + 1), Vocabulary(WORDS)
     encoded = {
         (prompted, text): [_BOS, *vocabulary.encode(f"{PROMPT} {text}" if prompted else text), _SEP]
@@ -163,41 +153,61 @@ def batches(lessons: Lessons, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tens
         if len(order) < plan.batch:
             order = np.concatenate([order, rng.permutation(len(lessons.images))])
         chosen, order = order[: plan.batch], order[plan.batch :]
-        images, patches = lessons.images[chosen], lessons.patches[chosen]
+        images, kinds = lessons.images[chosen], lessons.kinds[chosen]
         turned, prompted = rng.random(plan.batch) < 0.5, rng.random(plan.batch) < plan.prompted
-        images[turned], patches[turned] = images[turned, :, ::-1], patches[turned, :, ::-1]
+        images[turned], kinds[turned] = images[turned, :, ::-1], kinds[turned, :, ::-1]
         texts = [
             encoded[bool(prompted[at]), (lessons.mirrored if turned[at] else lessons.sentences)[place]]
             for at, place in enumerate(chosen)
         ]
         longest = max(map(len, texts))
         padded = np.array([text + [0] * (longest - len(text)) for text in texts])
-        yield torch.from_numpy(images), torch.from_numpy(padded), torch.from_numpy(patches)
+        yield torch.from_numpy(images), torch.from_numpy(padded), torch.from_numpy(kinds)
 
 
 class _Pupil(nn.Module):
-    """The network and the head that only teaches."""
+    """The network and the head that only teaches: of each of the 4 x 4 places of a patch, shape and colour."""
 
     def __init__(self) -> None:
         super().__init__()
         self.network = Blip(CONFIG)
-        self.covers = nn.Linear(CONFIG.vision.width, 2 + len(SHAPES) + len(COLOURS))
+        self.covers = nn.Linear(CONFIG.vision.width, _PLACES**2 * (2 + len(SHAPES) + len(COLOURS)))
         self.apply(_begin)
-        nn.init.normal_(self.network.vision_model.embeddings.position_embedding, std=0.02)
+        places = self.network.vision_model.embeddings.position_embedding
+        places.data[0, 1:] = _waves(CONFIG.vision.image_px // CONFIG.vision.patch_px, CONFIG.vision.width)
 
-    def losses(self, pixels: Tensor, tokens: Tensor, patches: Tensor) -> dict[str, Tensor]:
+    def losses(self, pixels: Tensor, tokens: Tensor, kinds: Tensor) -> dict[str, Tensor]:
         states = self.network.vision_model(pixels)
         decoder = self.network.text_decoder
         hidden, _ = decoder.hidden(tokens[:, :-1], decoder.no_past(len(tokens)), decoder.picture(states))
         wanted = tokens[:, 1:].masked_fill(tokens[:, 1:] == 0, _IGNORED)
-        covers = self.covers(states[:, 1:]).flatten(0, 1)
+        covers = self.covers(states[:, 1:]).reshape(-1, 2 + len(SHAPES) + len(COLOURS))
         shapes, colours = covers.split([1 + len(SHAPES), 1 + len(COLOURS)], dim=1)
-        kinds = patches.reshape(-1, 2)
+        kinds = _by_patch(kinds).to(torch.int64).flatten()
+        there = (kinds > 0).to(torch.int64)
         return {
             "text": functional.cross_entropy(decoder.scores(hidden).flatten(0, 1), wanted.flatten()),
-            "shapes": functional.cross_entropy(shapes, kinds[:, 0]),
-            "colours": functional.cross_entropy(colours, kinds[:, 1]),
+            "shapes": functional.cross_entropy(shapes, (1 + (kinds - 1) // len(COLOURS)) * there),
+            "colours": functional.cross_entropy(colours, (1 + (kinds - 1) % len(COLOURS)) * there),
         }
+
+
+def _by_patch(kinds: Tensor) -> Tensor:
+    """(n, side, side) -> (n, patches, 4 * 4 places)."""
+    cells = CONFIG.vision.image_px // CONFIG.vision.patch_px
+    step = CONFIG.vision.patch_px // _PLACES
+    coarse = kinds[:, step // 2 :: step, step // 2 :: step]
+    return coarse.reshape(-1, cells, _PLACES, cells, _PLACES).transpose(2, 3).reshape(-1, cells**2, _PLACES**2)
+
+
+def _waves(cells: int, width: int) -> Tensor:
+    """Where a patch lies, to begin with: sines and cosines of row and column (as in Beyer et al. 2022, "Better plain
+    ViT baselines", arXiv 2205.01580), with which neighbours are found at once. (cells * cells, width)"""
+    rates = 10000.0 ** (-torch.arange(width // 4) / (width // 4 - 1))
+    angles = torch.arange(cells)[:, None] * rates
+    axis = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows, columns = axis[:, None].expand(-1, cells, -1), axis[None].expand(cells, -1, -1)
+    return torch.cat([rows, columns], dim=2).flatten(0, 1)
 
 
 def _begin(module: nn.Module) -> None:
@@ -225,8 +235,8 @@ def train(plan: Plan) -> tuple[Blip, list[dict[str, float]]]:
     start = time.monotonic()
     drawn = lessons(plan)
     log.info("scenes drawn after %.0f s", time.monotonic() - start)
-    for step, (images, tokens, patches) in enumerate(batches(drawn, plan), start=1):
-        parts = pupil.losses(pixels(images), tokens, patches)
+    for step, (images, tokens, kinds) in enumerate(batches(drawn, plan), start=1):
+        parts = pupil.losses(pixels(images), tokens, kinds)
         optimiser.zero_grad()
         torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
@@ -270,7 +280,7 @@ def write(folder: Path, network: Blip) -> None:
 def held_out_scenes(seed: int, count: int) -> list[Scene]:
     """Scenes of another seed than those that were taught."""
     rng = np.random.default_rng(seed)
-    return [draw_scene(rng, size_px=SPEC.size_px) for _ in range(count)]
+    return [draw_scene(rng) for _ in range(count)]
 
 
 def measured(folder: Path, scenes: list[Scene]) -> dict[str, float]:
@@ -285,7 +295,7 @@ def measured(folder: Path, scenes: list[Scene]) -> dict[str, float]:
     found = {}
     for name, settings in ways.items():
         prompt = "" if name == "exact_without_prompt" else PROMPT
-        answers = model.captions([Task(scene.image, settings, prompt) for scene in scenes])
+        answers = model.captions([Task(squashed(scene.image, SPEC.size_px), settings, prompt) for scene in scenes])
         texts = [answer.text for answer in answers if answer is not None]
         right = [text == scene.sentence for text, scene in zip(texts, scenes, strict=True)]
         found[name] = round(sum(right) / len(scenes), 4)

@@ -90,10 +90,20 @@ def _tensors(content: Any, path: Path) -> State:
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a state_dict of named tensors")
-    others = [str(name) for name, value in content.items() if not isinstance(name, str) or not torch.is_tensor(value)]
+    others = [str(name) for name, value in content.items() if not isinstance(name, str) or not _is_plain(value)]
     if others:
-        raise WeightsError(f"{path}: {_some(others)} should be tensors of a state_dict and are none")
+        raise WeightsError(f"{path}: {_some(others)} should be plain tensors of a state_dict and are not")
     return dict(content)
+
+
+def _is_plain(value: Any) -> bool:
+    """A tensor of real numbers that are there: no sparse, quantised or complex one, none without storage."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_complex())
+    )
 
 
 def _check_kind(state: State, path: Path) -> None:

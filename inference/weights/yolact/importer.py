@@ -18,7 +18,7 @@ HOMEPAGE = "https://github.com/dbolya/yolact"
 LICENCE = "MIT (the code); for the weights see their source"
 _OFFICIAL = re.compile(r"yolact_(base|im700|resnet50)_\d+_\d+\.pth")
 """Names of the published files: configuration, epoch, iteration."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 
 
 def import_yolact(
@@ -108,7 +108,7 @@ def _spec(architecture: Architecture, name: str, labels: Sequence[str] | None) -
     if not _NAME.fullmatch(name) or scene_task(name) is not SceneTask.SEGMENTATION:
         raise WeightsError(
             f"{name!r} is no name for a segmentation model: it begins with 'yolact-' and has small letters, digits, "
-            "'.', '_' and '-', at most 64"
+            "'.', '_' and '-', at most 64, of which the last is a letter or a digit"
         )
     return architecture.spec(name, _labels(architecture.classes - 1, labels))
 

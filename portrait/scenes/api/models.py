@@ -19,7 +19,7 @@ TASKS = ["face_detection", "face_embedding", "segmentation", "captioning", "unkn
 NAME = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH)
 
 
-class EngineSerializer(serializers.Serializer[Engine]):
+class EngineSerializer(serializers.Serializer[Any]):
     """A network. What stands below `reason` is told of loaded networks of scenes only."""
 
     name = serializers.CharField()

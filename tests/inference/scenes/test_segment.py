@@ -22,9 +22,7 @@ from tests.inference.scenes.slow_yolact import SlowObject, slow_segment
 from tests.inference.scenes.test_segment_masks import blobs
 from tests.inference.scenes.test_segment_prototypes import SMALL, heads
 
-TINY = Architecture(
-    size_px=70, classes=5, scales_px=(10, 20, 30, 40, 60), blocks=(1, 1, 2, 1), stem=4, fpn=8, masks=6
-)
+TINY = Architecture(size_px=70, classes=5, scales_px=(10, 20, 30, 40, 60), blocks=(1, 1, 2, 1), stem=4, fpn=8, masks=6)
 """70: not a multiple of the strides, as the published sizes are not."""
 LABELS = ("cat", "dog", "tree", "car")
 

@@ -1,5 +1,7 @@
 """Masks, the squashed input and run lengths beside slow versions of them."""
 
+from unittest import mock
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch.nn import functional
 
+from inference.scenes import masks
 from inference.scenes.masks import assemble, squashed, taps
 from inference.scenes.rle import mask_to_rle, rle_to_mask
 from inference.types import Mask
@@ -113,12 +116,15 @@ def test_numbers_beyond_the_exponential_make_no_warning() -> None:
         assert not assemble(proto, coef, np.array([0, 0, 1, 1], np.float32), 8, 8).full().any()
 
 
-@given(SEEDS, st.integers(1, 400), st.integers(1, 400), st.integers(1, 60))
-@settings(max_examples=60, deadline=None)
-def test_the_input_is_squashed_in_float_without_smoothing(seed: int, height: int, width: int, size: int) -> None:
+@given(SEEDS, st.integers(1, 400), st.integers(1, 400), st.integers(1, 60), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_the_input_is_squashed_in_float_without_smoothing(
+    seed: int, height: int, width: int, size: int, large: bool
+) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
-    ours = squashed(image, size)
+    with mock.patch.object(masks, "_LARGE_PX", 0 if large else height * width):
+        ours = squashed(image, size)
 
     planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     expected = functional.interpolate(planes, size=(size, size), mode="bilinear", align_corners=False)[0]
@@ -126,7 +132,7 @@ def test_the_input_is_squashed_in_float_without_smoothing(seed: int, height: int
     np.testing.assert_allclose(ours, expected.permute(1, 2, 0).numpy(), atol=2e-2)
 
 
-@pytest.mark.parametrize(("height", "width"), [(480, 640), (3000, 4000), (200, 5000), (5000, 200), (17, 16)])
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (3000, 4000), (800, 12000), (12000, 800), (17, 16)])
 def test_the_input_is_opencvs(height: int, width: int) -> None:
     image = np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
 

@@ -1,5 +1,6 @@
 """Which network a request gets, and loading and unloading, on the real Triton with the small models of our own."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,11 +12,10 @@ from django.conf import settings as django_settings
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from inference.config import SceneTask, SegmenterSpec, spec_from_json
+from inference.config import SceneTask, spec_from_json
 from inference.errors import ModelNotInstalledError, ModelNotLoadedError, ServerUnavailableError
 from inference.weights.imported import Origin, Served, Wire, read_record, write_imported
-from inference.weights.mini.install import FOLDER
-from inference.weights.mini.install import _read as read_mini
+from inference.weights.mini.install import MINIS
 from portrait.core.models import Scope
 from portrait.core.pipelines import inference_client
 from portrait.gallery.models import Collection
@@ -27,14 +27,18 @@ pytestmark = pytest.mark.django_db
 Install = Callable[[str], None]
 
 
-def served_mini() -> tuple[Served, dict[str, Path]]:
-    fields = read_mini("yolact-mini", "served.json")
-    files = {name: FOLDER / "yolact-mini" / name for name in fields.pop("files")}
-    wires = {end: tuple(Wire(**(wire | {"dims": tuple(wire["dims"])})) for wire in fields.pop(end)) for end in ENDS}
-    return Served(**fields, **wires), files
-
-
-ENDS = ("inputs", "outputs")
+def rename_mini(models: Path, name: str) -> None:
+    """yolact-mini under another name, as if it were for photos."""
+    record = read_record(django_settings.PORTRAIT.models_dir, "yolact-mini")
+    spec = spec_from_json(record["parameters"]["portrait.spec"])
+    fields = json.loads((MINIS / "yolact-mini" / "served.json").read_text())
+    wires = {
+        end: tuple(Wire(each["name"], each["data_type"], tuple(each["dims"])) for each in fields.pop(end))
+        for end in ("inputs", "outputs")
+    }
+    files = {file: MINIS / "yolact-mini" / file for file in record["files"]}
+    origin = Origin("yolact", "CC0-1.0", "", {}, {})
+    write_imported(models, replace(spec, name=name, domain=""), Served(**fields, **wires), origin, files)
 
 
 @pytest.fixture
@@ -43,11 +47,7 @@ def install(embedded_models: Path) -> Iterator[Install]:
     names: list[str] = []
 
     def put(name: str) -> None:
-        spec = spec_from_json((FOLDER / "yolact-mini" / "spec.json").read_text())
-        assert isinstance(spec, SegmenterSpec)
-        served, files = served_mini()
-        origin = Origin("yolact", "CC0-1.0", "", {}, {})
-        write_imported(embedded_models, replace(spec, name=name, domain=""), served, origin, files)
+        rename_mini(embedded_models, name)
         names.append(name)
         inference_client().load(name)
 
@@ -149,9 +149,7 @@ def test_what_was_installed_meanwhile_is_loaded_without_a_restart(
     models = tmp_path / "models"
     shutil.copytree(settings.PORTRAIT.models_dir, models, ignore=shutil.ignore_patterns(".*"))
     settings.PORTRAIT = replace(settings.PORTRAIT, models_dir=models)
-    spec = spec_from_json(read_record(models, "yolact-mini")["parameters"]["portrait.spec"])
-    served, files = served_mini()
-    write_imported(models, replace(spec, name="yolact-late"), served, Origin("yolact", "CC0-1.0", "", {}, {}), files)
+    rename_mini(models, "yolact-late")
     try:
         answer = admin.post("/api/v1/models/yolact-late/load")
         assert answer.status_code == 200, answer.content

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 
 from inference.config import SceneTask
+from inference.errors import ServerError
 from portrait.cameras.models import Frame
 from portrait.cameras.selectors import cameras_named
 from portrait.core.errors import PortraitError
@@ -40,11 +41,12 @@ class Command(BaseCommand):
         parser.add_argument("--segment-model", default=DEFAULT, help="a model, default, or empty for none")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["camera"] and options["portraits"]:
+            raise CommandError("Name either --camera or --portraits.")
         try:
-            models = self._models(options)
-            jobs = self._jobs(options, models)
-        except PortraitError as error:
-            raise CommandError(error.message) from None
+            jobs = self._jobs(options, self._models(options))
+        except (PortraitError, ServerError) as error:
+            raise CommandError(str(error)) from None
         if not jobs:
             self.stdout.write("There is nothing to describe.")
 
