@@ -58,7 +58,8 @@ def make_segmenter(folder: Path) -> None:
                 module.momentum = None  # the plain mean: after one look, signals are neither lost nor beyond bounds
         network.train()(served.normalised(images))
         network.eval()
-        _make_busy(network, network(served.normalised(images))[1])
+        inputs = [torch.from_numpy(squashed(decode(data), architecture.size_px)[None]) for data in photos()]
+        _make_busy(network, torch.cat([network(served.normalised(image))[1] for image in inputs]))
     with tempfile.TemporaryDirectory() as temporary:
         weights = Path(temporary) / "random.pth"
         torch.save(network.state_dict(), weights)
@@ -66,16 +67,17 @@ def make_segmenter(folder: Path) -> None:
 
 
 def _make_busy(network, logits) -> None:
-    """Scale and shift the class logits, so that `BUSY` of the priors see something: else there would be no masks."""
+    """Scale and shift the class logits, so that in every photo `BUSY` of the priors, or more, see something: else there
+    would be no masks to make. logits: (photos, priors, classes)."""
     head, classes = network.prediction_layers[0].conf_layer, logits.shape[-1]
     scale = 3 / logits.std()
     head.weight.mul_(scale)
     head.bias.mul_(scale)
     logits = logits * scale
-    # best of the others against the background: above 0.15 where the background leads by no more than this
+    # by how much the background leads; it may by about 1 where another class is to be above the score threshold
     lead = logits[..., 0] - logits[..., 1:].max(-1).values
-    shift = 1.0 - lead.flatten().kthvalue(max(1, int(BUSY * lead.numel()))).values
-    head.bias[::classes] += shift
+    needed = lead.kthvalue(max(1, int(BUSY * lead.shape[1])), dim=1).values.max()
+    head.bias[::classes] += 1 - needed
 
 
 def make_captioner(folder: Path) -> None:

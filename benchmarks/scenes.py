@@ -11,6 +11,7 @@ anywhere. Making the models takes minutes; with PORTRAIT_BENCH_VAR set, its fold
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from portrait.env import BASE_DIR
 CORES = os.cpu_count() or 1
 LENGTH = 20
 SEVERAL = 4
+SETTLES_S = 40
 MOST_OF_GREEDY = 1.2
 """Three beams may take so many times greedy's time."""
 
@@ -78,23 +80,34 @@ Part = Callable[[Setting], tuple[list[Ratio], dict[str, object]]]
 
 def memory(setting: Setting) -> tuple[list[Ratio], dict[str, object]]:
     """PSS of the Triton processes: without the networks of scenes, with each loaded, and after it has worked."""
-    pid = setting.bench.pids()["triton"]
     for name in (SEGMENTER, CAPTIONER):
         setting.client.unload(name)
-    found = {"without networks of scenes": round(pss_mb(pid))}
+    found = {"without networks of scenes": settled_mb(setting)}
     works = {SEGMENTER: lambda: objects_of(setting), CAPTIONER: lambda: captions_of(setting, beams=3, several=SEVERAL)}
     for name, work in works.items():
         setting.client.load(name)
-        loaded = pss_mb(pid)
+        found[f"{name} loaded"] = settled_mb(setting)
         called = work()
         for _ in range(4):
             called()
-        found[f"{name} loaded"], found[f"{name} after work"] = round(loaded), round(pss_mb(pid))
+        found[f"{name} after work"] = settled_mb(setting)
         setting.client.unload(name)
-        found[f"{name} unloaded again"] = round(pss_mb(pid))
+        found[f"{name} unloaded again"] = settled_mb(setting)
     for name in works:
         setting.client.load(name)
     return [], {"memory of Triton, MB (PSS)": found}
+
+
+def settled_mb(setting: Setting) -> int:
+    """Triton's memory, once it no longer changes: a model that is unloaded goes a while after the answer."""
+    pid, before = setting.bench.pids()["triton"], -1.0
+    for _ in range(SETTLES_S // 2):
+        time.sleep(2)
+        now = pss_mb(pid)
+        if abs(now - before) < 2:
+            break
+        before = now
+    return round(now)
 
 
 def objects_of(setting: Setting) -> Callable[[], int]:

@@ -34,7 +34,7 @@ def read(name: str = FILES[0], **variables: str) -> dict[str, Any]:
 
 def ours(compose: dict[str, Any]) -> dict[str, Any]:
     """The services that run our image."""
-    return {name: service for name, service in compose["services"].items() if "build" in service}
+    return {name: service for name, service in compose["services"].items() if service["image"] == "portrait:latest"}
 
 
 def readme_block(mark: str) -> str:

@@ -3,6 +3,8 @@
 import re
 
 from inference.weights.manifest import read_manifest
+from inference.weights.mini.install import mini_names
+from inference.weights.published import read_published
 from portrait.env import BASE_DIR, ENDPOINT_KEYS
 
 README = (BASE_DIR / "README.md").read_text()
@@ -36,6 +38,8 @@ def test_every_setting_is_listed_and_no_other() -> None:
 def test_every_model_is_listed_with_its_licence() -> None:
     listed = {cells[0].strip("`"): (cells[2], cells[3]) for cells in rows(section("Models"))}
     known = {entry.name: (entry.licence, "yes" if entry.commercial_use else "no") for entry in read_manifest()}
+    known |= {name: (model.licence, "yes") for name, model in read_published().items()}
+    known |= {name: ("CC0-1.0", "yes") for name in mini_names()}
     assert listed == known
 
 

@@ -8,7 +8,7 @@ from inference.codec import decode, encode_jpeg
 from inference.types import Box
 from portrait.core.drawing import KNOWN, STRANGER, LabelledFace, draw_faces
 
-_OURS = re.compile(r"\d{2,}-[\w-]+\.jpg|scene\.png")
+_OURS = re.compile(r"\d{2,}-[\w-]+\.jpg|scene(-objects)?\.png")
 
 
 def clean_folder(folder: Path) -> None:

@@ -11,13 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from inference.codec import encode_png
+from inference.scenes.rle import rle_to_mask
 from inference.weights.mini.scenes import Scene, draw_scene
 from portrait.demo.client import ApiClient
 
 SEGMENTER, CAPTIONER = "yolact-mini", "blip-mini"
 SEED = 20
 SIZE_PX = 256
-PICTURE = "scene.png"
+PICTURE, ANNOTATED = "scene.png", "scene-objects.png"
 _OVERLAP = 0.8
 """So much of a shape and of what was found for it must be common (intersection over union)."""
 
@@ -30,10 +31,12 @@ def drawn_scene() -> Scene:
 def show_scene(api: ApiClient, folder: Path, console: Console) -> bool:
     """Ask for the objects and the caption of the scene, write the annotated picture; True if both are right."""
     scene = drawn_scene()
-    body = {"image": base64.b64encode(encode_png(scene.image)).decode()}
+    png = encode_png(scene.image)
+    (folder / PICTURE).write_bytes(png)
+    body = {"image": base64.b64encode(png).decode()}
     found = api.call("POST", "segment", {**body, "model": SEGMENTER, "score_threshold": 0.5})
     told = api.call("POST", "caption", {**body, "model": CAPTIONER, "people": False})
-    (folder / PICTURE).write_bytes(
+    (folder / ANNOTATED).write_bytes(
         api.picture("segment", {**body, "model": SEGMENTER, "score_threshold": 0.5}, "image/png")
     )
     objects_right, caption_right = shapes_found(scene, found["objects"]), told["caption"] == scene.sentence
@@ -50,8 +53,6 @@ def show_scene(api: ApiClient, folder: Path, console: Console) -> bool:
 
 def shapes_found(scene: Scene, objects: list[dict[str, Any]]) -> bool:
     """Whether each drawn shape was found with its label and (nearly) its pixels, and nothing else was."""
-    from inference.scenes.rle import rle_to_mask
-
     masks = [(each["label"], rle_to_mask(each["mask"])) for each in objects]
     return len(masks) == len(scene.shapes) and all(
         any(label == shape.label and _overlap(mask, shape.bits) >= _OVERLAP for label, mask in masks)

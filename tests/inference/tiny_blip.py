@@ -35,6 +35,7 @@ def make_reference(seed: int = 0, **text: Any) -> Any:
     """The model of transformers, with weights so large that captions differ from picture to picture."""
     transformers = pytest.importorskip("transformers", reason=REASON)
     torch = pytest.importorskip("torch", reason=REASON)
+    torch.set_num_threads(1)  # many small operations: threads would only wait for one another
     torch.manual_seed(seed)
     config = transformers.BlipConfig(
         text_config={

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from portrait.demo.scene import drawn_scene
 from portrait.env import BASE_DIR
 from tests.compose import readme_block
 from tests.live.conftest import PATIENCE_S, Installation, wait_for
@@ -74,6 +75,15 @@ def test_the_examples_work_when_pasted(demo: Installation) -> None:
     assert verified["same"] is True
     assert names(two) == ["Eileen Collins", "Grace Hopper"]
     assert names(one) == ["Grace Hopper"]
+
+    told, found, described = paste("scenes")
+    assert told["caption"] == drawn_scene().sentence
+    assert "shapes" in told["domain"]
+    assert sorted(each["label"] for each in found["objects"] if each["score"] > 0.5) == sorted(
+        shape.label for shape in drawn_scene().shapes
+    )
+    assert described["method"] == "rules"
+    assert described["caption_with_names"].startswith("Grace Hopper")
 
     # One shell: each block uses what the one before it made.
     camera_frames = paste("cameras")

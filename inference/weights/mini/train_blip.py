@@ -236,7 +236,8 @@ def train(plan: Plan) -> tuple[Blip, list[dict[str, float]]]:
     drawn = lessons(plan)
     log.info("scenes drawn after %.0f s", time.monotonic() - start)
     for step, (images, tokens, kinds) in enumerate(batches(drawn, plan), start=1):
-        parts = pupil.losses(pixels(images), tokens, kinds)
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # twice as fast where the processor knows the type
+            parts = pupil.losses(pixels(images), tokens, kinds)
         optimiser.zero_grad()
         torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)

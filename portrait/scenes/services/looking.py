@@ -90,10 +90,9 @@ def tell(
     results: dict[int, Told | PortraitError | ImageError] = {}
     faces: dict[int, Sequence[Face]] = {}
     with slow_work():
-        model = DESCRIBE if how.model == DESCRIBE else engines.chosen(SceneTask.CAPTIONING, how.model)
         for chunk in _chunks(pictures, results):
             images = [image for _, image in chunk]
-            told = _describe(images) if model == DESCRIBE else _caption(model, images, how.settings)
+            told = _describe(images) if how.model == DESCRIBE else _caption(how, images)
             if how.collection is not None:
                 seen: list[Sequence[Face]] = [each.faces for each in face_pipeline().analyse(images)]
                 faces |= zip((index for index, _ in chunk), seen, strict=True)
@@ -145,9 +144,10 @@ def _chunks(
         yield chunk
 
 
-def _caption(model: str, images: Sequence[Image], settings: CaptionSettings) -> list[Told]:
+def _caption(how: How, images: Sequence[Image]) -> list[Told]:
+    model = engines.chosen(SceneTask.CAPTIONING, how.model)
     network = captioner(model)
-    settings = _fitting(settings, network.spec.max_tokens)
+    settings = _fitting(how.settings, network.spec.max_tokens)
     try:
         written = network.caption(images, settings)
     except InvalidInferenceRequestError as error:

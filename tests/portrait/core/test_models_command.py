@@ -25,13 +25,74 @@ def models(*arguments: str) -> str:
 
 
 def test_build_makes_the_default_models_with_their_configuration_once(models_dir: Path) -> None:
-    assert models("build").splitlines() == ["centerface: built and checked", "dlib_resnet: built and checked"]
-    assert models("build").splitlines() == ["centerface: already there", "dlib_resnet: already there"]
+    assert models("build").splitlines() == [
+        *("centerface: built and checked", "dlib_resnet: built and checked"),
+        *("blip-mini: installed", "yolact-mini: installed"),
+    ]
+    assert models("build").splitlines() == [
+        *("centerface: already there", "dlib_resnet: already there"),
+        *("blip-mini: already there", "yolact-mini: already there"),
+    ]
 
     for name in ("centerface", "dlib_resnet"):
         assert model_path(models_dir, name).is_file()
+    for name in ("centerface", "dlib_resnet", "blip-mini", "yolact-mini"):
         assert (models_dir / name / "config.pbtxt").is_file()
-    assert models("verify").count(": ok: ") == 2
+    assert models("verify").count(": ok: ") + models("verify").count(": ok\n") >= 4
+
+
+def test_a_small_model_that_was_changed_is_noticed_and_made_anew(models_dir: Path) -> None:
+    models("build", "yolact-mini")
+    path = models_dir / "yolact-mini" / "1" / "model.onnx"
+    good = path.read_bytes()
+    path.write_bytes(good[:-1])
+
+    with pytest.raises(CommandError, match="not as they should be: yolact-mini"):
+        models("verify", "yolact-mini")
+    assert models("build", "yolact-mini") == "yolact-mini: installed\n"
+    assert path.read_bytes() == good
+    assert "yolact-mini: ok" in models("verify", "yolact-mini")
+
+
+def test_list_shows_scene_models(models_dir: Path) -> None:
+    models("build", "blip-mini")
+
+    rows = {line.split("│")[1].strip(): line for line in models("list").splitlines() if line.startswith("│")}
+
+    assert "installed" in rows["blip-mini"]
+    assert "CC0-1.0" in rows["blip-mini"]
+    assert "missing" in rows["yolact-resnet50"]
+    assert "BSD-3-Clause" in rows["blip-base"]
+
+
+def test_import_says_what_came_out_and_how_to_use_it(models_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the small model of this test is made by transformers")
+    from tests.inference.tiny_blip import make_reference, save
+
+    folder = save(make_reference(), tmp_path / "weights")
+
+    said = models("import", "blip", "--weights", str(folder), "--name", "blip-tiny", "--licence", "CC0-1.0")
+
+    assert "blip-tiny: imported" in said
+    assert "Against the original" in said
+    assert "POST /api/v1/models/blip-tiny/load" in said
+    assert "CC0-1.0" in next(line for line in models("list").splitlines() if "blip-tiny" in line)
+    assert "blip-tiny: ok" in models("verify", "blip-tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("yolact", "--weights", "/nowhere/x.pth"), "nowhere"),
+        (("blip", "--weights", "/nowhere"), "nowhere"),
+        (("blip", "--weights", "/nowhere", "--variant", "base"), "are for yolact"),
+        (("yolact", "--weights", "/nowhere/x.pth", "--labels", "/nowhere/labels.txt"), r"labels\.txt cannot be read"),
+    ],
+)
+def test_import_refuses_in_one_sentence(models_dir: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(CommandError, match=complaint):
+        models("import", *arguments)
+    assert not models_dir.exists() or not any(models_dir.iterdir())
 
 
 def test_list_shows_licence_source_and_state(models_dir: Path) -> None:
