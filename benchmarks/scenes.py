@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import urllib3
@@ -139,8 +140,14 @@ def bare_objects(setting: Setting) -> Callable[[], int]:
     return lambda: len(bare.run(take())[0])
 
 
+@lru_cache(maxsize=1)
+def bare_captioner(folder: Path) -> BareCaptioner:
+    """One for all parts: it holds a gigabyte."""
+    return BareCaptioner(folder, photos())
+
+
 def bare_captions(setting: Setting, beams: int) -> Callable[[], int]:
-    bare = BareCaptioner(setting.models / CAPTIONER, photos())
+    bare = bare_captioner(setting.models / CAPTIONER)
     take = cycle(bare.inputs)
     return lambda: len(bare.run(take(), beams=beams, steps=LENGTH - 1)) // (LENGTH - 1)
 

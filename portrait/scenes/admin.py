@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -117,7 +117,8 @@ class SegmentationInline(MadeByFrames, admin.TabularInline[Segmentation, Frame])
     extra = max_num = 0
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Segmentation]":
-        return super().get_queryset(request).prefetch_related("found")
+        found = SceneObject.objects.defer("mask").order_by("-score", "id")
+        return super().get_queryset(request).prefetch_related(Prefetch("found", found))
 
     @admin.display(description="found")
     def labels(self, row: Segmentation) -> str:

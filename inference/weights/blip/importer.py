@@ -28,8 +28,10 @@ __all__ = ["TritonPythonModel"]
 _NAME = re.compile(r"blip-[a-z0-9][a-z0-9._-]{0,60}")
 _MOST_TOKENS = 64
 """The longest text that is offered: a caption is one sentence, and every step costs."""
-_MOST_ADDED = 64
-"""So many numbers beyond vocab.txt at most: BLIP adds two, some files are filled up to a multiple of 64."""
+_ADDED = 2
+"""So many numbers lie beyond vocab.txt: [DEC] and [ENC]."""
+_ROUND = 64
+"""Some files are filled up to a multiple of this."""
 _EXTRA = "importing needs torch and safetensors: pip install 'portrait[convert]'"
 
 
@@ -158,7 +160,8 @@ def _read_vocabulary(weights: Path, config: BlipConfig) -> list[str]:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{VOCABULARY} cannot be used ({error}); fetch it again") from error
     added = text.vocabulary - len(words)
-    if not 0 <= added <= _MOST_ADDED:
+    filled = text.vocabulary % _ROUND == 0 and added < _ADDED + _ROUND
+    if added < 0 or (added > _ADDED and not filled):
         raise WeightsError(
             f"{VOCABULARY} has {len(words)} lines, but config.json has a vocab_size of {text.vocabulary}: "
             "the two do not belong together, or the file is not complete"

@@ -49,7 +49,11 @@ class SegmentView(PictureOrJsonView):
     @extend_schema(
         operation_id="segment",
         request=picture_request(SegmentRequestSerializer),
-        responses={200: SegmentAnswerSerializer, **PictureOrJsonView.PNG_ANSWER, 202: JobDetailSerializer},
+        responses={
+            200: SegmentAnswerSerializer,
+            **PictureOrJsonView.PNG_ANSWER,
+            (202, "application/json"): JobDetailSerializer,
+        },
     )
     def post(self, request: Request) -> Response | HttpResponse:
         serializer = SegmentRequestSerializer(data=request.data)
