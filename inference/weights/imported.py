@@ -33,13 +33,15 @@ class Wire:
 @dataclass(frozen=True, slots=True)
 class Served:
     """How Triton serves a model: one instance that uses all cores (`threads` 0), as its weights are large and several
-    instances would each hold them."""
+    instances would each hold them. joins: whether requests that wait run together; on a CPU that pays for captions,
+    whose steps then share the reading of the weights, and not for objects, where the first would wait for the last."""
 
     backend: str
     max_batch: int
     inputs: tuple[Wire, ...]
     outputs: tuple[Wire, ...]
     threads: int = 0
+    joins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def write_imported(
                 shutil.copyfile(content, version / name)
             else:
                 (version / name).write_bytes(content)
-        parameters = {SCENE_SPEC: spec_to_json(spec), "intra_op_thread_count": str(served.threads)}
+        parameters = parameters_of(spec, served)
         (folder / CONFIG).write_text(config_text(spec.name, served, parameters), encoding="utf-8")
         record = {
             "name": spec.name,
@@ -112,6 +114,11 @@ def _new_folder(models_dir: Path, name: str) -> Iterator[Path]:
         raise
 
 
+def parameters_of(spec: SegmenterSpec | CaptionerSpec, served: Served) -> dict[str, str]:
+    """Of the model's configuration: what travels with it."""
+    return {SCENE_SPEC: spec_to_json(spec), "intra_op_thread_count": str(served.threads)}
+
+
 def config_text(name: str, served: Served, parameters: Mapping[str, str]) -> str:
     """Triton's `config.pbtxt`."""
 
@@ -131,7 +138,7 @@ def config_text(name: str, served: Served, parameters: Mapping[str, str]) -> str
         f"{wires('input', served.inputs)}{wires('output', served.outputs)}\n"
         "# One instance, which uses all cores: the weights are large, and each instance would hold them.\n"
         "instance_group [ { kind: KIND_AUTO, count: 1 } ]\n"
-        f"dynamic_batching {{ }}\n{settings}"
+        f"dynamic_batching {{ {'' if served.joins else 'preferred_batch_size: [ 1 ] '}}}\n{settings}"
     )
 
 

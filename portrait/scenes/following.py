@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import QuerySet
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
 from portrait.cameras.models import Camera, Frame
 from portrait.cameras.signals import pictures_going
-from portrait.gallery.models import Identity
+from portrait.gallery.models import Collection, Identity
 from portrait.scenes.services.due import describe_due
 from portrait.scenes.services.forgetting import forget_frames, forget_person
 from portrait.sightings.signals import frames_done
@@ -25,6 +26,8 @@ def forget_pictures(sender: type[Frame], frame_ids: Sequence[int], **kwargs: Any
 
 
 @receiver(pre_delete, sender=Identity)
-def forget_identity(sender: type[Identity], instance: Identity, **kwargs: Any) -> None:
-    """Portraits' captions follow by cascade."""
-    forget_person(identity_id=instance.pk)
+def forget_identity(sender: type[Identity], instance: Identity, origin: Any = None, **kwargs: Any) -> None:
+    """Portraits' captions follow by cascade. Where the whole collection goes, its jobs go as well."""
+    kind = origin.model if isinstance(origin, QuerySet) else type(origin)
+    if kind is not Collection:
+        forget_person(identity_id=instance.pk)

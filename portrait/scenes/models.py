@@ -9,7 +9,8 @@ from django.db import models
 from django.utils import timezone
 
 from portrait.cameras.models import Camera, Frame
-from portrait.gallery.models import Collection, Portrait
+from portrait.gallery.models import Collection, Identity, Portrait
+from portrait.jobs.models import JobItem
 
 LABEL_CHARS = 100
 MODEL_CHARS = 60
@@ -117,6 +118,17 @@ class SceneObject(models.Model):
         return f"{self.label} {self.score:.2f}"
 
 
+class PersonInResult(models.Model):
+    """Whom the result of a job's item shows: who is erased is found in it without a look at all results."""
+
+    id = models.BigAutoField(primary_key=True)
+    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="+")
+    item = models.ForeignKey(JobItem, on_delete=models.CASCADE, related_name="+")
+
+    def __str__(self) -> str:
+        return f"{self.identity_id} in {self.item_id}"
+
+
 class CameraScenes(models.Model):
     """Whether and how often a camera's frames are described."""
 
@@ -140,4 +152,5 @@ class CameraScenes(models.Model):
         verbose_name_plural = "camera scenes"
 
     def __str__(self) -> str:
-        return f"scenes of {self.camera_id}"
+        camera = self._state.fields_cache.get("camera")  # where it was read along; never a query
+        return str(camera or self.camera_id)

@@ -17,14 +17,14 @@ from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.registry import Handler
 from portrait.jobs.services import create_job, delete_job
 from portrait.jobs.tasks import enqueue_job
+from portrait.scenes.models import PersonInResult
 from portrait.scenes.selectors import Subject, captions_of, segmentations_of, subject_of
 from portrait.scenes.services import answers, looking
 from portrait.scenes.services.due import DESCRIBE_FRAMES, QUEUE
-from portrait.scenes.services.forgetting import CAPTION
 from portrait.scenes.services.keeping import keep, picture_of
 from portrait.scenes.services.looking import DEFAULT, How, Segmented, Told
 
-SEGMENT, DESCRIBE_PORTRAITS = "segment", "describe_portraits"
+CAPTION, SEGMENT, DESCRIBE_PORTRAITS = "caption", "segment", "describe_portraits"
 KEEP_DONE = timedelta(hours=1)
 TIDY_BATCH = 500
 NO_RESULT: dict[str, Any] = {"status": "erased"}
@@ -136,7 +136,7 @@ class CaptionHandler:
         if prepared.subject is not None:
             keep(subject=prepared.subject, told=prepared.told)
             return key_of(prepared.subject) | {"model": prepared.told.model if prepared.told else ""}
-        return answers.told_json(_still_there(prepared.told)) if prepared.told else {}
+        return answers.told_json(_still_there(item, prepared.told)) if prepared.told else {}
 
     @staticmethod
     def present(items: Sequence[JobItem]) -> list[dict[str, Any] | None]:
@@ -154,14 +154,17 @@ def _collection_of(item: JobItem) -> Collection:
     return found
 
 
-def _still_there(told: Told) -> Told:
-    """Without those who were erased since they were recognised; the others cannot go before this is committed."""
-    named = [person.identity_id for person in told.people or () if person.identity_id]
-    rows = Identity.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=named).order_by("pk")
-    there = {None, *rows.values_list("pk", flat=True)}
-    if told.people is None or all(person.identity_id in there for person in told.people):
+def _still_there(item: JobItem, told: Told) -> Told:
+    """Without those who were erased since they were recognised; the others cannot go before this is committed, and
+    are found by `PersonInResult` then."""
+    if told.people is None:
         return told
-    return replace(told, people=tuple(person for person in told.people if person.identity_id in there))
+    named = [person.identity_id for person in told.people if person.identity_id]
+    rows = Identity.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=named).order_by("pk")
+    there = {row.pk for row in rows.only("pk")}
+    PersonInResult.objects.bulk_create(PersonInResult(identity_id=key, item=item) for key in there)
+    people = (person for person in told.people if person.identity_id is None or person.identity_id in there)
+    return replace(told, people=tuple(people))
 
 
 def _is_reference(result: dict[str, Any] | None) -> bool:

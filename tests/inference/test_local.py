@@ -72,3 +72,57 @@ def test_a_broken_file_is_a_server_error(tmp_path: Path) -> None:
     (tmp_path / "scaler" / "1" / "model.onnx").write_bytes(b"no network")
     with pytest.raises(ServerError, match="cannot be opened"):
         LocalClient(tmp_path).infer("scaler", {"image": IMAGE}, ["scaled"], deadline_s=1)
+
+
+# --- models of scenes -----------------------------------------------------------------------------
+
+
+def test_parameters_are_those_that_were_noted_at_import(tmp_path: Path) -> None:
+    write_model(tmp_path, 1, 2.0)
+    client = LocalClient(tmp_path)
+    assert client.parameters("scaler") == {}
+    (tmp_path / "scaler" / "portrait.json").write_text('{"parameters": {"portrait.spec": "{}", "threads": 0}}')
+    assert client.parameters("scaler") == {"portrait.spec": "{}", "threads": "0"}
+    for broken in ("", "[]", '{"parameters": 1}', "{}"):
+        (tmp_path / "scaler" / "portrait.json").write_text(broken)
+        with pytest.raises(ServerError, match=r"portrait\.json cannot be used"):
+            client.parameters("scaler")
+    with pytest.raises(ModelNotInstalledError):
+        client.parameters("other")
+
+
+def test_both_kinds_of_models_are_listed(tmp_path: Path) -> None:
+    write_model(tmp_path, 1, 2.0)
+    write_model(tmp_path, 2, 2.0)
+    (tmp_path / "blip-x" / "1").mkdir(parents=True)
+    (tmp_path / "blip-x" / "1" / "blip.json").write_text("{}")
+    (tmp_path / "empty" / "1").mkdir(parents=True)
+    client = LocalClient(tmp_path)
+    assert [(model.name, model.loaded) for model in client.models()] == [("blip-x", True), ("scaler", True)]
+    assert not client.ready("blip-x")
+    with pytest.raises(ServerError, match="no BLIP model that can be opened"):
+        client.load("blip-x")
+
+
+def test_a_captioning_model_answers_through_its_tensors(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the extra `convert`")
+    from inference.scenes import wire
+    from inference.scenes.wire import Task
+    from inference.types import CaptionSettings
+    from inference.weights.blip.importer import import_blip
+    from tests.inference.tiny_blip import make_reference, pictures, save
+
+    import_blip(weights=save(make_reference(), tmp_path / "published"), name="blip-x", models_dir=tmp_path)
+    client = LocalClient(tmp_path)
+    inputs = wire.pack_tasks([Task(image, CaptionSettings(), "a red") for image in pictures(2)])
+    answer = client.infer("blip-x", inputs, ["score", "text"], deadline_s=1)
+    assert answer["text"].shape == (2, 1)
+    assert (answer["score"] < 0).all()
+    for wrong, outputs in [
+        ({**inputs, "image": inputs["image"][:, :9]}, ["text"]),
+        ({"image": inputs["image"]}, ["text"]),
+        ({**inputs, "settings": inputs["settings"][:1]}, ["text"]),
+        (inputs, ["other"]),
+    ]:
+        with pytest.raises(InvalidInferenceRequestError, match="blip-x"):
+            client.infer("blip-x", wrong, outputs, deadline_s=1)

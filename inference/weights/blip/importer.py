@@ -109,6 +109,7 @@ def served(spec: CaptionerSpec) -> Served:
             Wire("token_ids", "TYPE_INT32", (spec.max_tokens,)),
             Wire("score", "TYPE_FP32", (1,)),
         ),
+        joins=True,
     )
 
 

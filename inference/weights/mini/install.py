@@ -5,21 +5,25 @@ it) and `files.json`, which lists what goes into the model's `1/` and lies in th
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from inference.config import SCENE_SPEC, spec_from_json
+from inference.config import CaptionerSpec, SegmenterSpec, spec_from_json
 from inference.errors import UnknownModelError, WeightsError
 from inference.weights.imported import (
-    VERSION_DIR,
+    CONFIG,
     Origin,
     Served,
     Wire,
-    changed_files,
+    config_text,
     imported_names,
+    parameters_of,
     read_record,
+    verify_imported,
     write_imported,
 )
+from inference.weights.sources import sha256_of
 
 MINIS = Path(__file__).parent
 
@@ -38,32 +42,31 @@ def install_mini(models_dir: Path, name: str, *, source: Path = MINIS) -> Path:
     known = mini_names(source)
     if name not in known:
         raise UnknownModelError(f"there is no small model {name!r}; there are: {', '.join(known)}")
-    folder = source / name
+    return write_imported(models_dir, *_read(source / name))
+
+
+def is_current(models_dir: Path, name: str, *, source: Path = MINIS) -> bool:
+    """Whether the repository `models_dir` holds the small model as it lies here, and is served as it should be."""
+    if name not in imported_names(models_dir) or verify_imported(models_dir, name):
+        return False
+    spec, served, origin, files = _read(source / name)
+    record, config = read_record(models_dir, name), (models_dir / name / CONFIG).read_text(encoding="utf-8")
+    return (
+        record["origin"] == asdict(origin)
+        and config == config_text(name, served, parameters_of(spec, served))
+        and record["files"] == {file: sha256_of(path) for file, path in files.items()}
+    )
+
+
+def _read(folder: Path) -> tuple[SegmenterSpec | CaptionerSpec, Served, Origin, dict[str, Path]]:
     try:
         spec = spec_from_json((folder / "spec.json").read_text(encoding="utf-8"))
         served, origin = _json(folder / "served.json"), _json(folder / "origin.json")
         inputs, outputs = (tuple(_wire(fields) for fields in served.pop(kind)) for kind in ("inputs", "outputs"))
         files = {file: folder / file for file in _json(folder / "files.json")}
-        return write_imported(
-            models_dir, spec, Served(**served, inputs=inputs, outputs=outputs), Origin(**origin), files
-        )
+        return spec, Served(**served, inputs=inputs, outputs=outputs), Origin(**origin), files
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"{folder} is not whole: {error}; get the repository's own files again") from error
-
-
-def is_current(models_dir: Path, name: str, *, source: Path = MINIS) -> bool:
-    """Whether the repository `models_dir` holds the small model as it lies here."""
-    if name not in imported_names(models_dir) or changed_files(models_dir, name):
-        return False
-    record, folder = read_record(models_dir, name), source / name
-    spec = spec_from_json((folder / "spec.json").read_text(encoding="utf-8"))
-    files = _json(folder / "files.json")
-    return (
-        bool(record["origin"] == _json(folder / "origin.json"))
-        and spec_from_json(record["parameters"][SCENE_SPEC]) == spec
-        and sorted(files) == sorted(record["files"])
-        and all((models_dir / name / VERSION_DIR / file).read_bytes() == (folder / file).read_bytes() for file in files)
-    )
 
 
 def _json(path: Path) -> Any:

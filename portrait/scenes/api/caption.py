@@ -45,7 +45,10 @@ class CaptionRequestSerializer(SceneRequestSerializer):
 
     images = serializers.ListField(child=LenientPictureField(), required=False, max_length=MAX_IMAGES)
     prompt = serializers.CharField(
-        required=False, allow_blank=True, max_length=MAX_PROMPT_CHARS, help_text="The caption begins with it"
+        required=False,
+        allow_blank=True,
+        max_length=MAX_PROMPT_CHARS,
+        help_text="The caption begins with it. Not where it is stored",
     )
     num_beams = serializers.IntegerField(required=False, min_value=1, max_value=10, help_text="3; 1 is greedy")
     min_length = serializers.IntegerField(required=False, min_value=0, max_value=MAX_TOKENS, help_text="5")
@@ -65,6 +68,8 @@ class CaptionRequestSerializer(SceneRequestSerializer):
         except ValueError as error:
             raise serializers.ValidationError({"max_length": str(error)}) from None
         attrs["people"] = attrs["people"] is not False
+        if asked["prompt"] and (attrs.get("portrait") or attrs.get("frame")):
+            raise serializers.ValidationError({"prompt": "What is stored begins with nobody's words: leave it out."})
         return super().validate(attrs)
 
 
@@ -97,19 +102,20 @@ class CaptionView(APIView):
         responses={200: ANSWER, 202: JobDetailSerializer},
     )
     def post(self, request: Request) -> Response:
-        serializer = CaptionRequestSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        asked, principal = serializer.validated_data, principal_of(request)
+        asked, principal = parsed(request, CaptionRequestSerializer), principal_of(request)
         subject = asked_subject(principal, asked)
         collection = asked_collection(principal, asked, subject)
         how = How(asked.get("model") or None, asked["settings"], collection if asked["people"] else None)
         if asked["async"]:
-            uploads = _all_good(asked.get("pictures", ()))
-            key = principal.api_key_id
-            return job_answer(
-                start_captions(collection=collection, how=how, uploads=uploads, subject=subject, api_key_id=key)
-            )
+            return job_answer(start_captions(collection=collection, how=how, **queued(principal, asked, subject)))
         return Response(_stored(subject, how) if subject else _told(asked, how))
+
+
+def parsed(request: Request, kind: type[SceneRequestSerializer]) -> dict[str, Any]:
+    """The body, checked."""
+    serializer = kind(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
 
 
 def asked_subject(principal: Principal, asked: dict[str, Any]) -> Subject | None:
@@ -129,16 +135,21 @@ def asked_collection(principal: Principal, asked: dict[str, Any], subject: Subje
     return collection
 
 
+def queued(principal: Principal, asked: dict[str, Any], subject: Subject | None) -> dict[str, Any]:
+    """What a job is about, and whose it is. A picture that is none is refused at once.
+
+    Raises:
+        PortraitError, ImageError: the first such.
+    """
+    for picture in asked.get("pictures", ()):
+        if not isinstance(picture, bytes):
+            raise picture
+    return {"uploads": asked.get("pictures", ()), "subject": subject, "api_key_id": principal.api_key_id}
+
+
 def job_answer(job: Job) -> Response:
     """202, with the job as `GET /api/v1/jobs/{id}` tells it."""
     return Response(JobDetailSerializer(with_counts(Job.objects.filter(pk=job.pk)).get()).data, status=202)
-
-
-def _all_good(pictures: list[Picture]) -> list[bytes]:
-    for picture in pictures:
-        if not isinstance(picture, bytes):
-            raise picture
-    return [picture for picture in pictures if isinstance(picture, bytes)]
 
 
 def _told(asked: dict[str, Any], how: How) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from rest_framework.response import Response
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pictures import PICTURE_PARSERS, picture_request
-from portrait.gallery.selectors import find_collection
 from portrait.jobs.api import JobDetailSerializer
-from portrait.scenes.api.caption import asked_collection, asked_subject, job_answer
+from portrait.scenes.api.caption import asked_collection, asked_subject, job_answer, parsed, queued
 from portrait.scenes.api.shapes import (
     FiniteField,
     PictureOrJsonView,
@@ -56,21 +55,15 @@ class SegmentView(PictureOrJsonView):
         },
     )
     def post(self, request: Request) -> Response | HttpResponse:
-        serializer = SegmentRequestSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        asked, principal = serializer.validated_data, principal_of(request)
+        asked, principal = parsed(request, SegmentRequestSerializer), principal_of(request)
         subject = asked_subject(principal, asked)
-        if asked.get("collection"):
-            find_collection(principal, asked["collection"])  # known, even where nothing is looked for in it
-        how = {"model": asked.get("model") or None} | {name: asked[name] for name in ("top_k", "score_threshold")}
+        how = {"model": asked.get("model") or None, "top_k": asked["top_k"]}
+        how["score_threshold"] = asked["score_threshold"]
+        if asked["async"] or asked.get("collection"):  # whose job it is; else it makes no difference
+            collection = asked_collection(principal, asked, subject)
         if asked["async"]:
-            collection, uploads = asked_collection(principal, asked, subject), asked.get("pictures", ())
-            key = principal.api_key_id
-            return job_answer(
-                start_segmentation(
-                    collection=collection, parameters=how, uploads=uploads, subject=subject, api_key_id=key
-                )
-            )
+            of = queued(principal, asked, subject)
+            return job_answer(start_segmentation(collection=collection, parameters=how, **of))
         found = _segmented(subject, asked, how)
         return png_answer(painting.segmented_png(found)) if self.wants_picture() else _answer(found)
 

@@ -5,9 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from portrait.jobs.models import JobItem
-from portrait.scenes.models import Caption, Segmentation
-
-CAPTION = "caption"
+from portrait.scenes.models import Caption, PersonInResult, Segmentation
 
 
 def forget_frames(*, frame_ids: Sequence[int]) -> None:
@@ -18,10 +16,10 @@ def forget_frames(*, frame_ids: Sequence[int]) -> None:
 
 def forget_person(*, identity_id: UUID) -> None:
     """Take somebody out of the results of jobs; in the transaction that deletes them, their row locked."""
-    shown = {"people": [{"identity": str(identity_id)}]}
-    items = JobItem.objects.filter(job__kind=CAPTION, result__contains=shown).select_for_update(of=("self",))
-    for item in items.only("result").order_by("id"):
-        JobItem.objects.filter(pk=item.pk).update(result=without(item.result or {}, identity_id))
+    shown = PersonInResult.objects.filter(identity_id=identity_id).values("item_id")
+    for item in JobItem.objects.filter(pk__in=shown).select_for_update(of=("self",)).only("result").order_by("id"):
+        if item.result is not None and "people" in item.result:  # else it was lost, and is done anew
+            JobItem.objects.filter(pk=item.pk).update(result=without(item.result, identity_id))
 
 
 def without(result: dict[str, Any], identity_id: UUID) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from inference.codec import decode
-from inference.config import SceneTask
+from inference.config import SceneTask, SegmenterSpec
 from inference.errors import ImageError, InvalidInferenceRequestError, ModelNotInstalledError, ModelNotLoadedError
 from inference.types import CaptionSettings, Face, Image, SceneObject
 from portrait.core.errors import PortraitError
@@ -174,30 +174,31 @@ def _describe(images: Sequence[Image]) -> list[Told]:
     """By rules; of objects only if a segmentation model is there, and knows what photos show."""
     seen = face_pipeline().detect(images)
     labels: list[list[str] | None] = [None] * len(images)
-    settings: dict[str, Any] = {}
+    spec: SegmenterSpec | None = None
     try:
-        model = engines.chosen(SceneTask.SEGMENTATION)
-        labels = [_labels(model, image) for image in images]
-        settings = {"segmented_by": model}
+        network = segmenter(engines.chosen(SceneTask.SEGMENTATION))
+        labels = [_labels(network.segment(image, score_threshold=SURE_SCORE, top_k=TOP_K)) for image in images]
+        spec = network.spec
     except (ModelNotInstalledError, ModelNotLoadedError):
         pass
-    return [_by_rules(len(found.faces), named, settings) for found, named in zip(seen, labels, strict=True)]
+    return [_by_rules(len(found.faces), named, spec) for found, named in zip(seen, labels, strict=True)]
 
 
-def _labels(model: str, image: Image) -> list[str]:
-    found = segmenter(model).segment(image, score_threshold=SURE_SCORE, top_k=TOP_K)
+def _labels(found: Sequence[SceneObject]) -> list[str]:
     return [each.label for each in found]
 
 
-def _by_rules(faces: int, labels: Sequence[str] | None, settings: dict[str, Any]) -> Told:
+def _by_rules(faces: int, labels: Sequence[str] | None, spec: SegmenterSpec | None) -> Told:
+    """spec: of the model that found the labels."""
     plan = plan_of(faces, labels)
     return Told(
         text=describe(plan),
         model=DESCRIBE,
         method=Method.RULES,
+        domain=spec.domain if spec else "",
         faces=faces,
         plan=plan,
-        settings=settings | {"plan": plan.as_json()},
+        settings={"plan": plan.as_json()} | ({"segmented_by": spec.name} if spec else {}),
     )
 
 

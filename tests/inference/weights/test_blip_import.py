@@ -98,9 +98,7 @@ def test_the_embedding_is_stored_once_and_heads_come_from_the_file(published: Pa
 
 
 @pytest.mark.parametrize("kind", ["bin", "bin with copies", "half", "parts", "parts of bin", "copies only"])
-def test_every_published_form_gives_the_same_captions(
-    kind: str, published: Path, folder: Path, tmp_path: Path
-) -> None:
+def test_every_published_form_gives_the_same_captions(kind: str, published: Path, folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     expected = _captions(_import(published, tmp_path))
@@ -150,7 +148,9 @@ def test_eight_heads_is_what_an_absent_number_means(tmp_path: Path) -> None:
 
 def test_the_preprocessors_numbers_are_honoured(published: Path, folder: Path, tmp_path: Path) -> None:
     plain = _captions(_import(published, tmp_path))
-    _edit(folder / "preprocessor_config.json", lambda content: content.update(image_mean=[0.0] * 3, image_std=[1.0] * 3))
+    _edit(
+        folder / "preprocessor_config.json", lambda content: content.update(image_mean=[0.0] * 3, image_std=[1.0] * 3)
+    )
     given = _captions(_import(folder, tmp_path))
     assert given != plain
     _edit(folder / "preprocessor_config.json", lambda content: content.update(do_normalize=False, image_mean=None))

@@ -55,3 +55,15 @@ def test_links_follow_a_models_directory_that_moved(tmp_path: Path) -> None:
     (tmp_path / "old").rename(tmp_path / "new")
     repository.sync(tmp_path / "new", tmp_path / "served", 1)
     assert (tmp_path / "served" / "a" / "1" / "model.onnx").read_bytes() == b"a"
+
+
+def test_a_version_that_holds_a_program_is_built(tmp_path: Path) -> None:
+    """Captioning models own several networks and the loop over them."""
+    _model(tmp_path / "models", "blip-x", version=None)
+    version = tmp_path / "models" / "blip-x" / "1"
+    version.mkdir()
+    (version / "encoder.onnx").write_bytes(b"half")
+    assert repository.sync(tmp_path / "models", tmp_path / "served", 1) == []
+    (version / "model.py").write_text("")
+    assert repository.sync(tmp_path / "models", tmp_path / "served", 1) == ["blip-x"]
+    assert (tmp_path / "served" / "blip-x" / "1" / "encoder.onnx").read_bytes() == b"half"

@@ -180,6 +180,7 @@ def bomb() -> bytes:
         ({"frame": 0}, 400, "frame"),
         ({"frame": 2**62}, 404, "frame"),
         ({"portrait": "x"}, 400, "portrait"),
+        ({"frame": 1, "prompt": "this is Alice, who"}, 400, "prompt"),
     ],
 )
 def test_requests_that_cannot_be_done(enroller: APIClient, values: dict[str, Any], status: int, field: str) -> None:
