@@ -63,7 +63,7 @@ def _read(folder: Path) -> tuple[SegmenterSpec | CaptionerSpec, Served, Origin, 
         spec = spec_from_json((folder / "spec.json").read_text(encoding="utf-8"))
         served, origin = _json(folder / "served.json"), _json(folder / "origin.json")
         inputs, outputs = (tuple(_wire(fields) for fields in served.pop(kind)) for kind in ("inputs", "outputs"))
-        files = {file: folder / file for file in _json(folder / "files.json")}
+        files = {file: (folder / file).resolve(strict=True) for file in _json(folder / "files.json")}
         return spec, Served(**served, inputs=inputs, outputs=outputs), Origin(**origin), files
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"{folder} is not whole: {error}; get the repository's own files again") from error
