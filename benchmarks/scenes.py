@@ -53,6 +53,8 @@ class Setting:
     client: TritonClient
     rounds: int
     seconds: float
+    compared: int
+    """So many captions are compared with those of transformers."""
 
     def spec(self, name: str):
         return spec_from_json(self.client.parameters(name)["portrait.spec"])
@@ -212,8 +214,9 @@ def transformers(setting: Setting) -> tuple[list[Ratio], dict[str, object]]:
         title = f"{CAPTIONER} captions/s, {name}: Triton / transformers generate()"
         ratios.append(setting.ratio(title, captions_of(setting, beams=beams), generate, bound=1.3))
         settings = CaptionSettings(num_beams=beams, min_length=LENGTH, max_length=LENGTH)
-        ours = network.caption([decode(data) for data in photos()], settings)
-        theirs = [reference.run(pixels, beams=beams, length=LENGTH) for pixels in reference.inputs]
+        compared = photos()[: setting.compared]
+        ours = network.caption([decode(data) for data in compared], settings)
+        theirs = [reference.run(pixels, beams=beams, length=LENGTH) for pixels in reference.inputs[: len(compared)]]
         alike = sum(list(one.token_ids) == two for one, two in zip(ours, theirs, strict=True))
         same[name] = f"{alike} of {len(theirs)}"
     return ratios, {"captions with the very tokens of transformers": same}
@@ -283,7 +286,8 @@ def main(arguments: list[str]) -> None:
         from portrait.core.pipelines import inference_client
 
         client = inference_client()
-        setting = Setting(bench, models, client, rounds=1 if short else 5, seconds=3.0 if short else 10.0)
+        rounds, seconds, compared = (1, 3.0, 2) if short else (5, 10.0, len(photos()))
+        setting = Setting(bench, models, client, rounds, seconds, compared)
         ratios, more = list[Ratio](), dict[str, object]()
         for name in wanted:
             found, also = PARTS[name](setting)

@@ -162,7 +162,8 @@ class BlipModel:
         """Ready for the first step. Pictures go through the encoder one by one: a batch is no faster on a CPU, and
         needs so many times the memory."""
         seen = [self._encoder.run(None, {"image": image[None]}) for image in images]
-        crosses = seen[0] if len(seen) == 1 else [np.concatenate(parts) for parts in zip(*seen, strict=True)]
+        # one after the other is taken out of the lists: else all would be held twice
+        crosses = [np.concatenate([parts.pop(0) for parts in seen]) for _ in range(2 * self.numbers.layers)]
         return Decoding(self._decoder, self.numbers, crosses)
 
 

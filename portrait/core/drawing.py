@@ -51,18 +51,22 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject]) -> Image:
     drawn: Image = np.ascontiguousarray(image).copy()
     for each in reversed(objects):
         _tint(drawn, each.mask, each.colour)
-    return draw_faces(drawn, [LabelledFace(each.box, each.text, each.colour) for each in reversed(objects)])
+    boxes = [LabelledFace(each.box, each.text, each.colour) for each in reversed(objects)]
+    return draw_faces(drawn, boxes, least_text_px=_LEAST_TEXT_PX)
 
 
 def _tint(image: Image, mask: Mask, colour: Colour) -> None:
-    """In place; only the mask's region is touched."""
+    """In place, with an outline, as the colour may be the object's own."""
     height, width = mask.bits.shape
     region = image[mask.top : mask.top + height, mask.left : mask.left + width]
     mixed = region[mask.bits] * (1 - _MASK_SHARE) + np.asarray(colour) * _MASK_SHARE
     region[mask.bits] = mixed.round().astype(np.uint8)
+    if mask.bits.size:
+        lines, _ = cv2.findContours(mask.bits.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(image, lines, -1, colour, max(1, min(image.shape[:2]) // 300), offset=(mask.left, mask.top))
 
 
-def draw_faces(image: Image, faces: Sequence[LabelledFace]) -> Image:
+def draw_faces(image: Image, faces: Sequence[LabelledFace], *, least_text_px: int = 14) -> Image:
     """A copy of the picture with these boxes and texts; lines and letters grow with the picture."""
     drawn: Image = np.ascontiguousarray(image).copy()
     side = min(image.shape[:2])
@@ -70,7 +74,7 @@ def draw_faces(image: Image, faces: Sequence[LabelledFace]) -> Image:
         corners = (round(face.box.x), round(face.box.y)), (round(face.box.right), round(face.box.bottom))
         cv2.rectangle(drawn, *corners, face.colour, max(2, side // 200))
     for face in faces:  # above all boxes, so that none is drawn across a name
-        _write(drawn, face, max(14, side // 28))
+        _write(drawn, face, max(least_text_px, side // 28))
     return drawn
 
 

@@ -53,7 +53,7 @@ def show_scene(api: ApiClient, folder: Path, console: Console) -> bool:
 
 def shapes_found(scene: Scene, objects: list[dict[str, Any]]) -> bool:
     """Whether each drawn shape was found with its label and (nearly) its pixels, and nothing else was."""
-    masks = [(each["label"], rle_to_mask(each["mask"])) for each in objects]
+    masks = [(each["label"], rle_to_mask(each["mask"]).full()) for each in objects]
     return len(masks) == len(scene.shapes) and all(
         any(label == shape.label and _overlap(mask, shape.bits) >= _OVERLAP for label, mask in masks)
         for shape in scene.shapes

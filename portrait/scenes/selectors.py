@@ -153,12 +153,12 @@ def _within_reach(rows: "QuerySet[ShownRow]", principal: Principal) -> "QuerySet
 
 def visible_captions(principal: Principal) -> "QuerySet[Caption]":
     """The captions a caller may see, with what their answers show."""
-    return _within_reach(Caption.objects.select_related("frame", "camera", "portrait"), principal).defer("words")
+    return _within_reach(Caption.objects.select_related("camera", "portrait"), principal).defer("words")
 
 
 def visible_objects(principal: Principal) -> "QuerySet[SceneObject]":
     """The objects a caller may see, with what their answers show."""
-    related = ("segmentation__frame", "segmentation__portrait", "camera")
+    related = ("segmentation__camera", "segmentation__portrait")
     return _within_reach(SceneObject.objects.select_related(*related), principal).defer("mask")
 
 

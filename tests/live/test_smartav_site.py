@@ -12,21 +12,23 @@ from tests.live.test_readme import BASH, STRICT, execute, with_this_python
 
 
 @pytest.fixture
-def demo(installation: Installation) -> Iterator[Installation]:
-    """`make demo` with PORTRAIT_SMARTAV, serving."""
-    process = installation.start("demo", PORTRAIT_SMARTAV="true")
+def site(installation: Installation) -> Iterator[Installation]:
+    """`make up` with PORTRAIT_SMARTAV, and a key where the README's examples look for one."""
+    process = installation.start("up", PORTRAIT_SMARTAV="true")
     try:
-        wait_for(lambda: "keeps serving" in installation.terminal() or process.poll() is not None, "the demo's table")
+        wait_for(lambda: "Portrait runs" in installation.terminal() or process.poll() is not None, "the start")
         assert process.poll() is None, installation.terminal()
+        key = installation.manage("apikey", "create", "examples", "--scope", "admin").stdout.strip()
+        (installation.var / "secrets" / "demo-api-key").write_text(key)
         yield installation
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
 
 
-def test_the_examples_of_the_first_generation_work_when_pasted(demo: Installation) -> None:
+def test_the_examples_of_the_first_generation_work_when_pasted(site: Installation) -> None:
     blocks = with_this_python(readme_block("tested: setup")) + readme_block("tested: smartav")
-    lines = [line for line in execute(demo, [*BASH, STRICT + blocks]).splitlines() if line]
+    lines = [line for line in execute(site, [*BASH, STRICT + blocks]).splitlines() if line]
     updated, known, stranger, named, operator, chosen, objects, captions, cleared = lines
     assert json.loads(updated) == {"success": ["person1"], "fail": [], "reasons": []}
     (found,) = json.loads(known)

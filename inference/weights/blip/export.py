@@ -14,7 +14,8 @@ from inference.runtime import onnxruntime
 from inference.scenes.blip import state_names
 from inference.types import FloatArray
 from inference.weights.blip.config import BlipConfig, Normalisation
-from inference.weights.blip.network import Blip, PictureGraph, StepGraph
+from inference.weights.blip.graphs import PictureGraph, StepGraph
+from inference.weights.blip.network import Blip
 
 OPSET = 17
 TOLERANCE = 1e-4

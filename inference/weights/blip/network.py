@@ -6,14 +6,13 @@ Written for export: the decoder takes keys and values of earlier tokens and of t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference.weights.blip.config import BlipConfig, Normalisation, TextConfig, VisionConfig
+from inference.weights.blip.config import BlipConfig, TextConfig, VisionConfig
 
 _MASKED = -1e9
 Pair = tuple[Tensor, Tensor]
@@ -276,56 +275,3 @@ class Blip(nn.Module):
         crosses = self.text_decoder.picture(self.vision_model(pixels))
         hidden, _ = self.text_decoder.hidden(ids, self.text_decoder.no_past(ids.shape[0]), crosses)
         return self.text_decoder.scores(hidden)
-
-
-class PictureGraph(nn.Module):
-    """What is exported as the encoder: image uint8 (n, side, side, 3) -> keys and values, layer by layer."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: Blip, normalisation: Normalisation) -> None:
-        super().__init__()
-        self.network = network
-        self.factor = normalisation.factor
-        self.register_buffer("mean", torch.tensor(normalisation.mean).reshape(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(normalisation.std).reshape(1, 3, 1, 1))
-
-    def pixels(self, image: Tensor) -> Tensor:
-        return (image.permute(0, 3, 1, 2).to(torch.float32) * self.factor - self.mean) / self.std
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        pairs = self.network.text_decoder.picture(self.network.vision_model(self.pixels(image)))
-        return tuple(tensor for pair in pairs for tensor in pair)
-
-
-class StepGraph(nn.Module):
-    """What is exported as the decoder: one step for prompt and tokens alike.
-
-    ids (images, beams, tokens); rows (images * beams): which row of the step before each row continues; then keys and
-    values of the past and of the pictures, layer by layer. Answers the logits of each row's last token, and keys and
-    values of past and present.
-    """
-
-    def __init__(self, network: Blip) -> None:
-        super().__init__()
-        self.decoder = network.text_decoder
-
-    def forward(self, ids: Tensor, rows: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        layers = len(self.decoder.layers)
-        pasts = [(states[2 * i].index_select(0, rows), states[2 * i + 1].index_select(0, rows)) for i in range(layers)]
-        crosses = [(states[2 * i], states[2 * i + 1]) for i in range(layers, 2 * layers)]
-        flat = ids.reshape(-1, ids.shape[2])
-        hidden, now = self.decoder.hidden(flat, pasts, crosses)
-        return self.decoder.scores(hidden[:, -1]), *(tensor for pair in now for tensor in pair)
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names of the graphs' tensors for so many layers, in their order."""
-
-    layers: int
-
-    def of(self, kind: str) -> list[str]:
-        """kind: `cross`, `past` or `now`."""
-        return [f"{kind}_{part}_{layer:02}" for layer in range(self.layers) for part in ("k", "v")]

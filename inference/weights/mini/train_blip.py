@@ -8,22 +8,17 @@ each patch: that head is not part of the model.
 """
 
 import argparse
-import itertools
 import json
 import logging
 import math
 import platform
-import string
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,48 +26,20 @@ from inference.config import CaptionerSpec, spec_to_json
 from inference.runtime import onnxruntime
 from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipModel
 from inference.scenes.caption import squashed
-from inference.scenes.vocabulary import SPECIAL, Vocabulary
 from inference.scenes.wire import Task
-from inference.types import CaptionSettings, Image
+from inference.types import CaptionSettings
 from inference.weights.blip import export
-from inference.weights.blip.config import BlipConfig, Normalisation, TextConfig, VisionConfig
+from inference.weights.blip.config import Normalisation
+from inference.weights.blip.graphs import PictureGraph
 from inference.weights.blip.importer import MODEL_FILE, MODEL_SOURCE, numbers, served
-from inference.weights.blip.network import Blip, PictureGraph
+from inference.weights.blip.network import Blip
 from inference.weights.imported import Origin
+from inference.weights.mini.blip_lessons import CONFIG, PROMPT, WORDS, Plan, batches, lessons
 from inference.weights.mini.scenes import COLOURS, SHAPES, Scene, draw_scene
 
 NAME = "blip-mini"
 DOMAIN = "drawn scenes of coloured shapes only, not photos"
 FOLDER = Path(__file__).parent / NAME
-PROMPT = "a picture of"
-_LETTERS = string.ascii_lowercase + string.digits
-WORDS = (
-    *SPECIAL,
-    *string.punctuation,
-    *_LETTERS,
-    *(f"##{letter}" for letter in _LETTERS),
-    *("picture", "of", "and", "left", "above"),
-    *COLOURS,
-    *SHAPES,
-)
-_SEP = WORDS.index("[SEP]")
-_BOS = len(WORDS)
-"""[DEC] and [ENC] have the two numbers beyond the file, as in the published models."""
-CONFIG = BlipConfig(
-    VisionConfig(width=128, inner=256, layers=4, heads=4, image_px=64, patch_px=8, eps=1e-5),
-    TextConfig(
-        vocabulary=len(WORDS) + 2,
-        width=128,
-        inner=256,
-        layers=2,
-        heads=4,
-        positions=32,
-        eps=1e-12,
-        bos_id=_BOS,
-        sep_id=_SEP,
-        pad_id=0,
-    ),
-)
 SPEC = CaptionerSpec(
     name=NAME,
     size_px=CONFIG.vision.image_px,
@@ -82,87 +49,21 @@ SPEC = CaptionerSpec(
     deadline_s=30.0,
 )
 HELD_OUT_SEED, HELD_OUT = 990_000, 600
+LICENCE = f"""\
+{NAME} (the files beside this one) was made by the Portrait project itself: a network of its own code
+(inference/weights/blip), taught from random starting weights on scenes and sentences that its own code makes
+(inference/weights/mini/scenes.py). No other weights, pictures, texts or data went into it.
+
+To the extent possible under law, the project waives all copyright and related rights in these files: CC0 1.0 Universal,
+https://creativecommons.org/publicdomain/zero/1.0/. They come without any warranty.
+
+It knows drawn scenes of coloured shapes only, not photos.
+"""
 _IGNORED = -100
 _PLACES = 4
+"""A patch is told in so many rows and columns."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    seed: int = 4
-    scenes: int = 24_000
-    steps: int = 4000
-    batch: int = 64
-    rate: float = 1.5e-3
-    decay: float = 0.05
-    warm_up: int = 200
-    prompted: float = 0.6
-    threads: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Lessons:
-    """images (n, side, side, 3) uint8; kinds (n, side, side) uint8: the shape and colour at each pixel as one number,
-    0 for background; sentences as they are and as they would be in the mirror."""
-
-    images: Image
-    kinds: NDArray[np.uint8]
-    sentences: list[str]
-    mirrored: list[str]
-
-
-def lessons(plan: Plan) -> Lessons:
-    rng = np.random.default_rng(plan.seed)
-    side = CONFIG.vision.image_px
-    found = Lessons(
-        np.empty((plan.scenes, side, side, 3), np.uint8), np.zeros((plan.scenes, side, side), np.uint8), [], []
-    )
-    for index in range(plan.scenes):
-        scene = draw_scene(rng)
-        found.images[index] = squashed(scene.image, side)
-        for shape in scene.shapes:
-            bits = cv2.resize(shape.bits.astype(np.uint8), (side, side), interpolation=cv2.INTER_AREA) > 0
-            kind = SHAPES.index(shape.label) * len(COLOURS) + list(COLOURS).index(shape.colour)
-            found.kinds[index][bits] = 1 + kind
-        found.sentences.append(scene.sentence)
-        found.mirrored.append(in_the_mirror(scene.sentence))
-    return found
-
-
-def in_the_mirror(sentence: str) -> str:
-    """What the sentence of a scene would be if left were right."""
-    if " above " in sentence:
-        return sentence
-    if " left of " in sentence:
-        first, second = sentence.split(" left of ")
-        return f"{second} left of {first}"
-    names = sentence.replace(" and ", ", ").split(", ")[::-1]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def batches(lessons: Lessons, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Images, tokens (padded) and kinds; half of the scenes are mirrored."""
-    rng, vocabulary = np.random.default_rng(plan.seed + 1), Vocabulary(WORDS)
-    encoded = {
-        (prompted, text): [_BOS, *vocabulary.encode(f"{PROMPT} {text}" if prompted else text), _SEP]
-        for prompted, text in itertools.product((True, False), {*lessons.sentences, *lessons.mirrored})
-    }
-    order = np.empty(0, np.intp)
-    for _ in range(plan.steps):
-        if len(order) < plan.batch:
-            order = np.concatenate([order, rng.permutation(len(lessons.images))])
-        chosen, order = order[: plan.batch], order[plan.batch :]
-        images, kinds = lessons.images[chosen], lessons.kinds[chosen]
-        turned, prompted = rng.random(plan.batch) < 0.5, rng.random(plan.batch) < plan.prompted
-        images[turned], kinds[turned] = images[turned, :, ::-1], kinds[turned, :, ::-1]
-        texts = [
-            encoded[bool(prompted[at]), (lessons.mirrored if turned[at] else lessons.sentences)[place]]
-            for at, place in enumerate(chosen)
-        ]
-        longest = max(map(len, texts))
-        padded = np.array([text + [0] * (longest - len(text)) for text in texts])
-        yield torch.from_numpy(images), torch.from_numpy(padded), torch.from_numpy(kinds)
 
 
 class _Pupil(nn.Module):
@@ -268,6 +169,7 @@ def write(folder: Path, network: Blip) -> None:
     (folder / NUMBERS).write_text(numbers(CONFIG, SPEC).to_json(), encoding="utf-8")
     (folder / VOCABULARY).write_text("".join(f"{word}\n" for word in WORDS), encoding="utf-8")
     (folder / MODEL_FILE).write_text(MODEL_SOURCE, encoding="utf-8")
+    (folder / "LICENSE").write_text(LICENCE, encoding="utf-8")
     described = {
         "spec": json.loads(spec_to_json(SPEC)),
         "origin": asdict(origin),
@@ -334,12 +236,12 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--steps", type=int, default=Plan().steps)
     parser.add_argument("--scenes", type=int, default=Plan().scenes)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    notes = run(Plan(steps=arguments.steps, scenes=arguments.scenes), arguments.folder)
+    notes = run(Plan(steps=arguments.steps, scenes=arguments.scenes), arguments.out)
     log.info("%s", _pretty(notes["held_out"]))
 
 

@@ -78,9 +78,8 @@ def _listed(people: Sequence[dict[str, Any]], known: dict[str, Identity]) -> lis
 def _presented(kept: dict[str, Any], known: dict[str, Identity]) -> dict[str, Any]:
     listed = kept.get("people")
     there = [person for person in listed or () if person["identity"] is None or person["identity"] in known]
-    faces = [Face(_name(known.get(person["identity"] or "")), person["box"][0]) for person in there]
     gone = len(there) < len(listed or ()) or bool(kept.get("erased"))
-    text, reason = (None, ERASED) if gone else _named(kept, faces, asked=listed is not None)
+    text, reason = (None, ERASED) if gone else _named(kept, _faces(there, known), asked=listed is not None)
     answer = {"caption": kept["caption"], "model": kept["model"], "method": kept["method"]}
     if kept["domain"]:
         answer["domain"] = kept["domain"]
@@ -88,9 +87,20 @@ def _presented(kept: dict[str, Any], known: dict[str, Identity]) -> dict[str, An
     return answer if text is not None else answer | {"names_reason": reason}
 
 
-def _name(identity: Identity | None) -> str | None:
-    """Who may be named in a sentence."""
-    if identity is None or identity.hidden or identity.kind != Identity.Kind.KNOWN:
+def _faces(people: Sequence[dict[str, Any]], known: dict[str, Identity]) -> list[Face]:
+    """Of faces that look like one person all but the first are nobody's: at most one of them is that person."""
+    faces, met = [], set[str | None]()
+    for person in people:
+        who = person["identity"]
+        name = None if who is None or who in met else _name(known[who])
+        faces.append(Face(name, person["box"][0]))
+        met.add(who)
+    return faces
+
+
+def _name(identity: Identity) -> str | None:
+    """The name, of somebody who may be named in a sentence."""
+    if identity.hidden or identity.kind != Identity.Kind.KNOWN:
         return None
     return identity.name.strip() or None
 

@@ -33,7 +33,8 @@ def clerk() -> Iterator[Client]:
 
 
 def form_of(camera: Camera | None, **values: Any) -> dict[str, Any]:
-    inline = {f"status-{name}": "0" for name in ("TOTAL_FORMS", "INITIAL_FORMS", "MIN_NUM_FORMS", "MAX_NUM_FORMS")}
+    counts = ("TOTAL_FORMS", "INITIAL_FORMS", "MIN_NUM_FORMS", "MAX_NUM_FORMS")
+    inline = {f"{part}-{name}": "0" for part in ("status", "scenes") for name in counts}
     if camera:
         inline |= {"status-TOTAL_FORMS": "1", "status-INITIAL_FORMS": "1"}
     fields = {"name": "gate", "source": "", "fps": "", "enabled": "on", "min_hits": 4, "window_s": 5, "gap_s": 10}

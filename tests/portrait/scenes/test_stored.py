@@ -253,6 +253,21 @@ def test_both_lists_are_filtered(reader: APIClient, frame: Frame, collection: Co
     assert found("objects", min_score=0.3, label="plant") == {late.pk}
 
 
+def test_a_longer_page_costs_no_more_queries(
+    reader: APIClient, frame: Frame, collins: Identity, django_assert_max_num_queries: Any
+) -> None:
+    portrait = collins.portraits.get()
+    for number in range(8):
+        keep_caption(frame if number % 2 else portrait, "a dog", model=f"blip-{number}")
+        keep_objects(frame if number % 2 else portrait, "dog", "cat", model=f"yolact-{number}")
+    for what in ("captions", "objects"):
+        reader.get(f"/api/v1/{what}?page_size=1")
+        with django_assert_max_num_queries(3):
+            assert len(search(reader, what)) >= 8
+    with django_assert_max_num_queries(9):
+        assert len(reader.get(f"/api/v1/frames/{frame.pk}/scene").json()["objects"]) == 10
+
+
 def test_pages_go_on_where_the_last_ended(reader: APIClient, frame: Frame) -> None:
     for number in range(5):
         keep_caption(frame, f"sentence {number}", model=f"blip-{number}")
