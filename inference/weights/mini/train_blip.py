@@ -3,7 +3,7 @@
     python -m inference.weights.mini.train_blip
 
 It writes `blip-mini/` beside this file: the model, its specification and `training.json`. As BLIP was, it is taught
-sentences with the prompt "a picture of" and some without. While it learns, a head beside the encoder tells what covers
+sentences with the prompt "a picture of", and some without, so that other prompts that fit are continued too. While it learns, a head beside the encoder tells what covers
 each patch: that head is not part of the model.
 """
 
@@ -188,19 +188,18 @@ def held_out_scenes(seed: int, count: int) -> list[Scene]:
 
 def measured(folder: Path, scenes: list[Scene]) -> dict[str, float]:
     """Share of scenes whose caption is the sentence to the letter: with three beams and the model's own prompt (how it
-    is used where nobody asks for more), and greedily."""
+    is used where nobody asks for more), greedily, and without a prompt, which it then writes itself."""
     model = BlipModel(folder, threads=2)
     ways = {
-        "exact": CaptionSettings(),
-        "exact_greedy": CaptionSettings(num_beams=1),
-        "exact_without_prompt": CaptionSettings(num_beams=1, min_length=0),
+        "exact": (CaptionSettings(), PROMPT, ""),
+        "exact_greedy": (CaptionSettings(num_beams=1), PROMPT, ""),
+        "exact_without_prompt": (CaptionSettings(num_beams=1), "", f"{PROMPT} "),
     }
     found = {}
-    for name, settings in ways.items():
-        prompt = "" if name == "exact_without_prompt" else PROMPT
-        answers = model.captions([Task(squashed(scene.image, SPEC.size_px), settings, prompt) for scene in scenes])
-        texts = [answer.text for answer in answers if answer is not None]
-        right = [text == scene.sentence for text, scene in zip(texts, scenes, strict=True)]
+    for name, (settings, prompt, begun) in ways.items():
+        tasks = [Task(squashed(scene.image, SPEC.size_px), settings, prompt) for scene in scenes]
+        texts = [answer.text for answer in model.captions(tasks) if answer is not None]
+        right = [text == begun + scene.sentence for text, scene in zip(texts, scenes, strict=True)]
         found[name] = round(sum(right) / len(scenes), 4)
     return found
 

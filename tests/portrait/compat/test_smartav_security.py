@@ -10,6 +10,7 @@ from django.urls import Resolver404, get_resolver, resolve
 from rest_framework.test import APIClient
 
 from portrait.compat.smartav.urls import ADDRESSES, urlpatterns
+from portrait.core import throttling
 from portrait.core.models import Scope
 from portrait.core.services import create_api_key
 from portrait.gallery.models import Collection, Identity
@@ -160,3 +161,19 @@ def test_the_document_names_the_addresses_only_where_they_exist(client: APIClien
     for path in told:
         for operation in paths[path].values():
             assert operation["summary"]
+
+
+@on
+def test_answers_are_never_kept_on_the_way(admin: APIClient, collection: Collection) -> None:
+    for path in (f"{CLEAR}?collection={collection.name}", CONFIG):
+        assert admin.get(path)["Cache-Control"] == "no-store"
+    assert APIClient().get(CLEAR)["Cache-Control"] == "no-store"
+
+
+@on
+def test_rates_are_limited(reader: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling.PrincipalThrottle, "get_rate", lambda self: "2/min")
+    answers = [reader.get(CONFIG) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].json()["code"] == "throttled"
+    assert int(answers[2]["Retry-After"]) > 0

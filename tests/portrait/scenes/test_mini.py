@@ -1,5 +1,6 @@
 """The truth, not noise: drawn scenes that the small models of our own never saw, told through the API."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -154,6 +155,16 @@ def test_of_a_portrait_objects_and_caption_are_stored_and_found(enroller: APICli
     row = Caption.objects.get()
     assert (row.portrait_id, row.faces, row.model) == (portrait.pk, 1, "blip-mini")
     assert Frame.objects.count() == 0
+
+
+def test_a_sentence_by_rules_tells_objects_too_and_what_their_model_knows(
+    reader: APIClient, collection: Collection, settings: Any
+) -> None:
+    settings.PORTRAIT = replace(settings.PORTRAIT, segmenter="yolact-mini")
+    scene = next(scene for scene in scenes() if len({shape.label for shape in scene.shapes}) == 3)
+    told = post(reader, "caption", {"model": "describe", "image": b64(encode_png(scene.image))}).json()
+    assert all(shape.label in told["caption"].lower() for shape in scene.shapes)
+    assert (told["method"], "shapes" in told["domain"]) == ("rules", True)
 
 
 def test_a_sentence_without_a_person_gets_no_name(reader: APIClient, collection: Collection) -> None:

@@ -46,6 +46,11 @@ class SmartavView(APIView):
     failure: ClassVar[dict[str, Any]] = {}
     """What an error's answer has besides."""
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        answer["Cache-Control"] = "no-store"  # nobody on the way may answer a GET that changes something
+        return answer
+
     def get_exception_handler(self) -> Any:
         return self._told
 
