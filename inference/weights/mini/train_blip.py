@@ -3,8 +3,8 @@
     python -m inference.weights.mini.train_blip
 
 It writes `blip-mini/` beside this file: the model, its specification and `training.json`. As BLIP was, it is taught
-sentences with the prompt "a picture of", and some without, so that other prompts that fit are continued too. While it learns, a head beside the encoder tells what covers
-each patch: that head is not part of the model.
+sentences with the prompt "a picture of", and some without, so that other beginnings that fit are continued too. While
+it learns, a head beside the encoder tells what covers each patch: that head is not part of the model.
 """
 
 import argparse

@@ -175,7 +175,7 @@ def test_a_model_that_is_not_there_can_be_neither_loaded_nor_unloaded(admin: API
     assert "manage.py models install yolact-base" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("name", ["..", "%2e%2e", "a/b", "yolact-mini%00", "x" * 5000, "yolact-mini\n"])
+@pytest.mark.parametrize("name", ["..", "%2e%2e", "a/b", "yolact-mini%00", "x" * 5000])
 def test_a_name_that_is_no_name_does_no_harm(admin: APIClient, name: str) -> None:
     assert admin.post(f"/api/v1/models/{name}/load").status_code in (400, 404, 503)
 

@@ -55,7 +55,7 @@ def test_a_caption_alone_is_that_of_a_list(reader: APIClient) -> None:
 
 def test_settings_reach_the_model(reader: APIClient) -> None:
     image = b64(encode_png(scenes()[0].image))
-    short = post(reader, "caption", CAPTIONS | {"image": image, "max_length": 3, "num_beams": 1}).json()["caption"]
+    short = post(reader, "caption", CAPTIONS | {"image": image, "max_length": 6, "num_beams": 1}).json()["caption"]
     full = post(reader, "caption", CAPTIONS | {"image": image}).json()["caption"]
     assert len(short.split()) < len(full.split())
     prompt = " ".join(full.split()[:2])
