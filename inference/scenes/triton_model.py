@@ -1,7 +1,9 @@
 """A BLIP model in Triton's Python backend: what a model's three-line `model.py` imports.
 
-One instance owns both sessions and the loop, so that keys and values never leave its process. Memory of the process:
-see `docs` of the model; measured with random weights of the base model's size.
+One instance owns both sessions and the loop, so that keys and values never leave its process. Its memory, measured with
+random weights of the base model's size (files of 0.9 GB): 1.1 GB once it is loaded (the runtime holds the embedding a
+second time, turned for the last product), 1.2 GB with one picture and three beams, and at most 1.9 GB with the eight
+pictures that a batch may have, whose keys and values are 42 MB each.
 """
 
 import json

@@ -11,7 +11,13 @@ from django.conf import settings
 
 from inference.client import Tensor
 from inference.config import CaptionerSpec, spec_from_json
-from inference.errors import InferenceError, InvalidInferenceRequestError, ModelNotInstalledError, ServerError
+from inference.errors import (
+    DeadlineExceededError,
+    InferenceError,
+    InvalidInferenceRequestError,
+    ModelNotInstalledError,
+    ServerError,
+)
 from inference.local import LocalClient
 from inference.scenes import wire
 from inference.scenes.caption import Captioner
@@ -100,6 +106,16 @@ def test_a_bad_request_spoils_no_other_and_says_what_is_wrong(client: TritonClie
     assert all(isinstance(answer, InvalidInferenceRequestError) for answer in wrong)
     for told, answer in zip(["leaves no room", "at most 40", "nan", "UTF-8"] * 2, wrong, strict=True):
         assert told in str(answer)
+
+
+def test_who_gives_up_is_dropped_and_the_next_are_answered(client: TritonClient) -> None:
+    images = pictures(wire.GROUP)
+    many = wire.pack_tasks(
+        [Task(image, CaptionSettings(num_beams=10, min_length=39, max_length=40)) for image in images]
+    )
+    with pytest.raises(DeadlineExceededError):
+        client.infer(NAME, many, wire.OUTPUTS, deadline_s=0.01)
+    assert _infer(client, many)["text"].shape == (wire.GROUP, 1)
 
 
 def test_a_broken_model_says_why_and_the_others_are_served(client: TritonClient) -> None:

@@ -76,7 +76,9 @@ def test_the_examples_work_when_pasted(demo: Installation) -> None:
     assert names(two) == ["Eileen Collins", "Grace Hopper"]
     assert names(one) == ["Grace Hopper"]
 
-    told, found, described = paste("scenes")
+    told, found, described, rule, scene, captions = (
+        each for each in paste("scenes", "scene picture", "scene rule") if "state" not in each
+    )
     assert told["caption"] == drawn_scene().sentence
     assert "shapes" in told["domain"]
     assert sorted(each["label"] for each in found["objects"] if each["score"] > 0.5) == sorted(
@@ -84,6 +86,11 @@ def test_the_examples_work_when_pasted(demo: Installation) -> None:
     )
     assert described["method"] == "rules"
     assert described["caption_with_names"].startswith("Grace Hopper")
+    assert (demo.var / "drawn.png").read_bytes().startswith(b"\x89PNG")
+    assert rule["every_s"] == 5
+    assert [each["caption"] for each in scene["captions"]] == [drawn_scene().sentence]
+    assert len(scene["objects"]) >= len(drawn_scene().shapes)
+    assert [each["caption"] for each in captions["results"]] == [drawn_scene().sentence]
 
     # One shell: each block uses what the one before it made.
     camera_frames = paste("cameras")
