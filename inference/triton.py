@@ -226,10 +226,12 @@ def _meaning(error: grpc.RpcError, url: str, model: str) -> ServerError:
     code, details = error.code(), error.details() or ""
     told = next((kind for text, kind in _BY_TEXT if text in details.lower()), None)
     kind = told or ERRORS[code]
-    message = f"model {model!r} at {url}: {details} ({code.name})"
+    message = f"model {model!r}: {details} ({code.name})"
     if kind is ModelNotInstalledError:
         message += f"; install it with: manage.py models install {model}"
-    return kind(message)
+    meaning = kind(message)
+    meaning.add_note(f"at {url}")  # for the log: whoever asked through the API need not know where the server is
+    return meaning
 
 
 def _infer_request(model: str, inputs: Tensors, outputs: Sequence[str]) -> Any:

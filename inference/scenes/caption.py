@@ -39,7 +39,7 @@ class Captioner:
         """A caption for each image (RGB uint8, any size). The text begins with the prompt if the caller gave one.
 
         Up to `GROUP` pictures travel in one request and advance together. Single requests side by side, which the
-        server joins, were as fast: four pictures took 5.5 s so and 5.0 to 5.7 s so, with a base model on two cores.
+        server joins, were as fast: four pictures took 5.5 s together and 5.0 to 5.7 s apart (base model, two cores).
 
         Raises:
             InvalidInferenceRequestError: a longer text is asked for than the model writes, or the prompt leaves no

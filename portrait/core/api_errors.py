@@ -24,6 +24,7 @@ from portrait.core.errors import PortraitError
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "5"
+SERVER_AWAY = "The inference server does not answer; try again shortly. Its log says more."
 KEY_NEEDED = "A key is needed: send the header 'Authorization: Api-Key KEY', the words 'Api-Key' included."
 
 # Most specific first: the first class that fits decides.
@@ -79,9 +80,11 @@ def _from_inference(error: inference_errors.InferenceError) -> Response:
     status = next(status for kind, status in _STATUS_BY_INFERENCE_ERROR if isinstance(error, kind))
     field = "image" if isinstance(error, inference_errors.ImageError) else None
     if status >= 500:
-        logger.warning("inference failed: %s: %s", error.code, error)
+        logger.warning("inference failed: %s: %s", error.code, " ".join([str(error), *getattr(error, "__notes__", ())]))
     headers = {"Retry-After": RETRY_AFTER_S} if error.retryable else {}
-    return Response(error_body(error.code, str(error), field), status, headers=headers)
+    # What gRPC says of a server that is away has its address.
+    told = SERVER_AWAY if isinstance(error, inference_errors.ServerUnavailableError) else str(error)
+    return Response(error_body(error.code, told, field), status, headers=headers)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

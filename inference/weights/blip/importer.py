@@ -15,7 +15,15 @@ from inference.errors import WeightsError, WeightsNotFoundError
 from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipNumbers
 from inference.scenes.vocabulary import SPECIAL, read_words
 from inference.scenes.wire import GROUP
-from inference.weights.blip.config import CONFIG, PREPROCESSOR, BlipConfig, read_config, read_json, read_normalisation
+from inference.weights.blip.config import (
+    CONFIG,
+    PREPROCESSOR,
+    PROCESSOR,
+    BlipConfig,
+    read_config,
+    read_json,
+    read_normalisation,
+)
 from inference.weights.imported import Origin, Served, Wire, write_imported
 
 MODEL_FILE = "model.py"
@@ -28,6 +36,7 @@ __all__ = ["TritonPythonModel"]
 _NAME = re.compile(r"blip-[a-z0-9][a-z0-9._-]{0,60}")
 _MOST_TOKENS = 64
 """The longest text that is offered: a caption is one sentence, and every step costs."""
+_TOKENIZER = "tokenizer.json"
 _ADDED = 2
 """So many numbers lie beyond vocab.txt: [DEC] and [ENC]."""
 _ROUND = 64
@@ -151,13 +160,9 @@ def _convert(weights: Path, config: BlipConfig, encoder: Path, decoder: Path) ->
 
 
 def _read_vocabulary(weights: Path, config: BlipConfig) -> list[str]:
-    path, text = weights / VOCABULARY, config.text
+    text = config.text
     try:
-        words = read_words(path.read_bytes())
-    except FileNotFoundError:
-        raise WeightsNotFoundError(
-            f"{weights} has no {VOCABULARY}; take all files of the published directory"
-        ) from None
+        words = read_words(_vocabulary_bytes(weights))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{VOCABULARY} cannot be used ({error}); fetch it again") from error
     added = text.vocabulary - len(words)
@@ -180,6 +185,19 @@ def _read_vocabulary(weights: Path, config: BlipConfig) -> list[str]:
     return words
 
 
+def _vocabulary_bytes(weights: Path) -> bytes:
+    """`vocab.txt`; newer versions of transformers write its words into `tokenizer.json` alone."""
+    if (weights / VOCABULARY).is_file():
+        return (weights / VOCABULARY).read_bytes()
+    if not (weights / _TOKENIZER).is_file():
+        raise WeightsNotFoundError(f"{weights} has no {VOCABULARY}; take all files of the published directory")
+    model = read_json(weights / _TOKENIZER).get("model")
+    numbers = model.get("vocab") if isinstance(model, dict) and model.get("type", "WordPiece") == "WordPiece" else None
+    if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
+        raise WeightsError(f"{_TOKENIZER} holds no WordPiece vocabulary; take the published {VOCABULARY}")
+    return "".join(f"{word}\n" for word in sorted(numbers, key=lambda word: int(numbers[word]))).encode()
+
+
 def _lower_case(weights: Path) -> bool:
     """BERT's uncased tokenizer, unless the directory says otherwise."""
     path = weights / "tokenizer_config.json"
@@ -187,7 +205,11 @@ def _lower_case(weights: Path) -> bool:
 
 
 def _settings(weights: Path) -> list[Path]:
-    return [weights / name for name in (CONFIG, PREPROCESSOR, VOCABULARY) if (weights / name).is_file()]
+    return [
+        weights / name
+        for name in (CONFIG, PREPROCESSOR, PROCESSOR, VOCABULARY, _TOKENIZER)
+        if (weights / name).is_file()
+    ]
 
 
 def _sha256(path: Path) -> str:

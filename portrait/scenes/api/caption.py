@@ -60,7 +60,7 @@ class CaptionRequestSerializer(SceneRequestSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         names = ("num_beams", "min_length", "max_length", "repetition_penalty", "length_penalty")
         asked = {name: attrs.pop(name) for name in names if name in attrs}
-        asked["prompt"] = attrs.pop("prompt", "") or None
+        asked["prompt"] = attrs.pop("prompt", None)  # empty: none, even where the model has one of its own
         if "min_length" not in asked and "max_length" in asked:
             asked["min_length"] = min(CaptionSettings().min_length, asked["max_length"])
         try:

@@ -161,6 +161,25 @@ def test_the_preprocessors_numbers_are_honoured(published: Path, folder: Path, t
     assert _captions(_import(folder, tmp_path)) == plain
 
 
+def test_a_directory_as_transformers_writes_it_today_is_read(published: Path, folder: Path, tmp_path: Path) -> None:
+    """The processor saved by the library itself, which writes other files than the published directories have."""
+    import transformers
+
+    words = transformers.BertTokenizer(vocab=str(published / "vocab.txt"))
+    images = transformers.models.blip.image_processing_pil_blip.BlipImageProcessorPil(
+        size={"height": SIDE, "width": SIDE}, image_mean=MEAN, image_std=STD
+    )
+    (folder / "vocab.txt").unlink()
+    (folder / "preprocessor_config.json").unlink()
+    transformers.BlipProcessor(images, words).save_pretrained(folder)
+    assert not (folder / "vocab.txt").exists()
+    found = _captions(_import(folder, tmp_path))
+    assert found == _captions(_import(published, tmp_path))
+    _edit(folder / "tokenizer.json", lambda content: content["model"]["vocab"].update(extra=5))
+    with pytest.raises(WeightsError, match="no WordPiece vocabulary"):
+        _import(folder, tmp_path)
+
+
 def test_encoder_and_decoder_are_those_of_transformers(published: Path, tmp_path: Path) -> None:
     """The pictures' keys, seen from outside: layer by layer what the reference computes."""
     model, reference = BlipModel(_import(published, tmp_path) / "1", threads=1), make_reference()
