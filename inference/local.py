@@ -70,7 +70,7 @@ class LocalClient:
     def models(self) -> list[ServedModel]:
         """What is installed; all of it counts as loaded, as the first use opens it."""
         folders = {
-            path.parent.parent for name in (_NETWORK, _CAPTIONER) for path in self._models_dir.glob(f"*/*/{name}")
+            path.parent.parent for name in (_NETWORK, _CAPTIONER) for path in self._models_dir.glob(f"[!.]*/*/{name}")
         }
         return [ServedModel(name, loaded=True) for name in sorted(folder.name for folder in folders)]
 

@@ -130,24 +130,17 @@ class TritonClient:
             )
 
     def models(self, *, deadline_s: float = 5.0) -> list[ServedModel]:
-        """Loaded: on every address. Asks each, as each server keeps its own models."""
-        request = service_pb2.RepositoryIndexRequest()
-        answers = [
-            _translated(lambda stub, left_s: stub.RepositoryIndex(request, timeout=left_s), address, "", deadline_s)
-            for address in self._addresses
-        ]
-        states: dict[str, list[Any]] = {}
-        for answer in answers:
-            for model in answer.models:
-                states.setdefault(model.name, []).append(model)
-        return [
-            ServedModel(
-                name,
-                loaded=len(found) == len(answers) and all(model.state == "READY" for model in found),
-                reason=next((model.reason for model in found if model.reason), ""),
-            )
-            for name, found in sorted(states.items())
-        ]
+        """Loaded: on every address that answers, as each server keeps its own models. One that is away is left out."""
+        request, answers = service_pb2.RepositoryIndexRequest(), []
+        failure: ServerError | None = None
+        for address in self._rotation():
+            try:
+                answers.append(_translated(_asking_index(request), address, "", deadline_s))
+            except ServerUnavailableError as error:
+                failure = error
+        if failure is not None and not answers:
+            raise failure
+        return _merged([_versions(answer) for answer in answers])
 
     def parameters(self, model: str, *, deadline_s: float = 5.0) -> dict[str, str]:
         request = service_pb2.ModelConfigRequest(name=model)
@@ -197,6 +190,32 @@ class TritonClient:
             return False
 
 
+def _asking_index(request: Any) -> Callable[[Any, float], Any]:
+    return lambda stub, left_s: stub.RepositoryIndex(request, timeout=left_s)
+
+
+def _versions(answer: Any) -> dict[str, tuple[bool, str]]:
+    """Of one server: whether any version of a model is loaded, and if none is, why."""
+    found: dict[str, tuple[bool, str]] = {}
+    for model in answer.models:
+        loaded, reason = found.get(model.name, (False, ""))
+        found[model.name] = (loaded or model.state == "READY", reason or model.reason)
+    return found
+
+
+def _merged(servers: Sequence[Mapping[str, tuple[bool, str]]]) -> list[ServedModel]:
+    names = sorted({name for server in servers for name in server})
+    states = {name: [server.get(name, (False, "")) for server in servers] for name in names}
+    return [
+        ServedModel(
+            name,
+            loaded=all(loaded for loaded, _ in states[name]),
+            reason=next((reason for loaded, reason in states[name] if not loaded and reason), ""),
+        )
+        for name in names
+    ]
+
+
 def _address(url: str, connect_timeout_s: float) -> _Address:
     scheme, _, rest = url.rpartition("://")
     options = [
@@ -228,7 +247,7 @@ def _meaning(error: grpc.RpcError, url: str, model: str) -> ServerError:
     kind = told or ERRORS[code]
     message = f"model {model!r}: {details} ({code.name})"
     if kind is ModelNotInstalledError:
-        message += f"; install it with: manage.py models install {model}"
+        message += f"; install it with: manage.py models {'build' if model.endswith('-mini') else 'install'} {model}"
     meaning = kind(message)
     meaning.add_note(f"at {url}")  # for the log: whoever asked through the API need not know where the server is
     return meaning

@@ -182,26 +182,40 @@ class FaceAnalysis:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Which pixels of a picture belong to an object: `bits`, shape (height, width), bool, at (`left`, `top`) of a
-    picture of `picture_px` (height, width). Outside of `bits` there are none, so that a small object in a large
-    picture takes little memory. May be empty (a height or width of 0)."""
+    """Which pixels of a picture belong to an object, one bit a pixel: a hundred objects of a large picture would
+    otherwise take gigabytes.
+
+    picture_px: (height, width) of the picture. left, top, shape (height, width): of the region that `bits` covers;
+    outside of it no pixel is set. It may be empty (a height or width of 0). packed: see `of`.
+    """
 
     picture_px: tuple[int, int]
     left: int
     top: int
-    bits: NDArray[np.bool_] = field(repr=False)
+    shape: tuple[int, int]
+    packed: NDArray[np.uint8] = field(repr=False)
 
     def __post_init__(self) -> None:
-        height, width = self.bits.shape
-        if self.left < 0 or self.top < 0 or self.top + height > self.picture_px[0]:
+        (height, width), (rows, columns) = self.shape, self.picture_px
+        if self.left < 0 or self.top < 0 or self.top + height > rows or self.left + width > columns:
             raise ValueError(f"a mask of {width} x {height} at ({self.left}, {self.top}) leaves the picture")
-        if self.left + width > self.picture_px[1]:
-            raise ValueError(f"a mask of {width} x {height} at ({self.left}, {self.top}) leaves the picture")
+
+    @classmethod
+    def of(cls, picture_px: tuple[int, int], left: int, top: int, bits: NDArray[np.bool_]) -> "Mask":
+        """bits: shape (height, width), bool."""
+        height, width = bits.shape
+        return cls(picture_px, left, top, (height, width), np.packbits(bits))
+
+    @property
+    def bits(self) -> NDArray[np.bool_]:
+        """Shape `shape`, bool; made anew at each call."""
+        height, width = self.shape
+        return np.unpackbits(self.packed, count=height * width).reshape(height, width).astype(bool)
 
     def full(self) -> NDArray[np.bool_]:
         """Shape `picture_px`, bool."""
         whole = np.zeros(self.picture_px, dtype=bool)
-        whole[self.top : self.top + self.bits.shape[0], self.left : self.left + self.bits.shape[1]] = self.bits
+        whole[self.top : self.top + self.shape[0], self.left : self.left + self.shape[1]] = self.bits
         return whole
 
 

@@ -39,7 +39,7 @@ def test_every_model_is_listed_with_its_licence() -> None:
     listed = {cells[0].strip("`"): (cells[2], cells[3]) for cells in rows(section("Models"))}
     known = {entry.name: (entry.licence, "yes" if entry.commercial_use else "no") for entry in read_manifest()}
     known |= {name: (model.licence, "yes") for name, model in read_published().items()}
-    known |= {name: ("CC0-1.0", "yes") for name in mini_names()}
+    known |= dict.fromkeys(mini_names(), ("CC0-1.0", "yes"))
     assert listed == known
 
 

@@ -75,14 +75,14 @@ def assemble(proto: FloatArray, coef: FloatArray, box: FloatArray, height: int, 
     cells, left, top = _cut(proto, coef, box)
     high = cells > _LEVEL
     if not high.any():
-        return Mask((height, width), 0, 0, np.zeros((0, 0), dtype=bool))
+        return Mask.of((height, width), 0, 0, np.zeros((0, 0), dtype=bool))
     rows, columns = (np.flatnonzero(high.any(axis=axis)) for axis in (1, 0))
     down, first_row = taps(proto.shape[0], height).part(top + int(rows[0]), top + int(rows[-1]))
     across, first_column = taps(proto.shape[1], width).part(left + int(columns[0]), left + int(columns[-1]))
     # a cell more all around, if only of zeros, for the pixels between the last cell and the one beyond
     wide = np.pad(cells, 1)
     bits = _enlarged(wide, _moved(down, top - 1), _moved(across, left - 1))
-    return Mask((height, width), first_column, first_row, bits)
+    return Mask.of((height, width), first_column, first_row, bits)
 
 
 def _moved(part: Taps, start: int) -> Taps:

@@ -51,6 +51,6 @@ def rle_to_mask(rle: Mapping[str, Any]) -> Mask:
         raise ValueError(f"not a mask as run lengths: {error}") from error
     rows, columns = (np.flatnonzero(full.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
-        return Mask((height, width), 0, 0, np.zeros((0, 0), dtype=bool))
+        return Mask.of((height, width), 0, 0, np.zeros((0, 0), dtype=bool))
     region = full[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Mask((height, width), int(columns[0]), int(rows[0]), region.copy())
+    return Mask.of((height, width), int(columns[0]), int(rows[0]), region.copy())

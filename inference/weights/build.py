@@ -8,6 +8,7 @@ from pathlib import Path
 from inference.errors import LicenceNotAcceptedError, WeightsError, WeightsNotFoundError
 from inference.weights.convert import convert, converter_of, load_onnx
 from inference.weights.manifest import Manifest, ModelEntry, PackageSource, UrlSource
+from inference.weights.published import PublishedModel
 from inference.weights.sources import check_sha256, download, find_in_folder, package_file
 from inference.weights.store import State, model_path, state_of, write_model
 
@@ -26,7 +27,7 @@ def buildable(manifest: Manifest) -> list[ModelEntry]:
     return [entry for entry in manifest if isinstance(entry.source, PackageSource)]
 
 
-def require_licence(entry: ModelEntry, accepted: Collection[str]) -> None:
+def require_licence(entry: ModelEntry | PublishedModel, accepted: Collection[str]) -> None:
     """Raises LicenceNotAcceptedError for non-commercial weights unless their licence was accepted by name."""
     if not entry.commercial_use and entry.licence not in accepted:
         raise LicenceNotAcceptedError(

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from inference.weights.sources import sha256_of
 CONFIG = "config.pbtxt"
 RECORD = "portrait.json"
 VERSION_DIR = "1"
+_NEW, _OLD = ".tmp", ".old"
+_ABANDONED_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ def write_imported(
 @contextlib.contextmanager
 def _new_folder(models_dir: Path, name: str) -> Iterator[Path]:
     """A folder beside, that takes the name in the end."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=models_dir))
+    _recover(models_dir)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_NEW, dir=models_dir))
     try:
         yield temporary
         for path in temporary.rglob("*"):
@@ -101,17 +105,38 @@ def _new_folder(models_dir: Path, name: str) -> Iterator[Path]:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         temporary.chmod(0o755)
-        target = models_dir / name
-        if target.exists():
-            old = temporary.with_suffix(".old")
-            target.rename(old)
-            temporary.rename(target)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(target)
+        _take_place(temporary, models_dir / name)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _take_place(new: Path, target: Path) -> None:
+    """Between two renames there is no model of that name; whoever is killed there leaves the old one to `_recover`."""
+    old = new.with_name(new.name.removesuffix(_NEW) + _OLD)
+    if not target.exists():
+        new.rename(target)
+        return
+    target.rename(old)
+    try:
+        new.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _recover(models_dir: Path) -> None:
+    """Finish what a killed import left: an old model whose place is empty takes it again, all else goes."""
+    for old in models_dir.glob(f".*{_OLD}"):
+        target = models_dir / old.name[1:].rsplit(".", 2)[0]
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(target)
+    for left in models_dir.glob(f".*{_NEW}"):
+        if time.time() - left.stat().st_mtime > _ABANDONED_S:  # a younger one may be somebody's at work
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def parameters_of(spec: SegmenterSpec | CaptionerSpec, served: Served) -> dict[str, str]:
@@ -137,13 +162,14 @@ def config_text(name: str, served: Served, parameters: Mapping[str, str]) -> str
         f"name: {json.dumps(name)}\nbackend: {json.dumps(served.backend)}\nmax_batch_size: {served.max_batch}\n\n"
         f"{wires('input', served.inputs)}{wires('output', served.outputs)}\n"
         "# One instance, which uses all cores: the weights are large, and each instance would hold them.\n"
-        "instance_group [ { kind: KIND_AUTO, count: 1 } ]\n"
+        f"instance_group [ {{ kind: {'KIND_CPU' if served.backend == 'python' else 'KIND_AUTO'}, count: 1 }} ]\n"
         f"dynamic_batching {{ {'' if served.joins else 'preferred_batch_size: [ 1 ] '}}}\n{settings}"
     )
 
 
 def imported_names(models_dir: Path) -> list[str]:
     """Models of scenes that the repository holds."""
+    _recover(models_dir)
     return sorted(path.parent.name for path in models_dir.glob(f"[!.]*/{RECORD}"))
 
 
@@ -160,6 +186,8 @@ def read_record(models_dir: Path, name: str) -> dict[str, Any]:
         raise WeightsNotFoundError(f"there is no {path}") from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
+    if not isinstance(record, dict) or not {"origin", "files", "parameters"} <= set(record):
+        raise WeightsError(f"{path} is not what an import writes; import the model again")
     return record
 
 

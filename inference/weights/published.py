@@ -4,6 +4,7 @@ For most of them no checksum was ever published. What was fetched first is then 
 models' folder once its import has succeeded, and every later download has to be the same.
 """
 
+import fcntl
 import json
 import tempfile
 import tomllib
@@ -48,6 +49,7 @@ class PublishedModel:
     kind: str
     description: str
     licence: str
+    commercial_use: bool
     homepage: str
     files: tuple[PublishedFile, ...]
     variant: str | None = None
@@ -86,18 +88,20 @@ def published(name: str) -> PublishedModel:
 def install_published(model: PublishedModel, *, models_dir: Path, origin: str | None = None) -> Path:
     """Fetch a model's files, check and import them; answers the model's folder.
 
-    origin: a folder that holds the files, or the address of one, instead of the published addresses.
+    origin: a folder that holds the files, or the address of one, instead of the published addresses. Then only
+    checksums that were published are held to, and none is recorded.
 
     Raises:
         WeightsNotFoundError: a file cannot be had. ChecksumMismatchError: it is not the published one, or not the
             one that was installed before. WeightsError: it cannot be imported. Nothing is written then.
     """
-    known = _read_checksums(models_dir)
+    known = _read_checksums(models_dir) if origin is None else {}
     with tempfile.TemporaryDirectory(prefix="portrait-weights-") as temporary:
         folder = Path(temporary)
         found = dict(_fetched(model, origin, folder, known))
         path = _import(model, folder, models_dir)
-    _write_checksums(models_dir, known | found)
+    if origin is None:  # what came from elsewhere says nothing of the published address
+        _note_checksums(models_dir, found)
     return path
 
 
@@ -161,10 +165,15 @@ def _read_checksums(models_dir: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError) as error:
         raise WeightsError(f"{models_dir / CHECKSUMS} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise WeightsError(f"{models_dir / CHECKSUMS} is not what was written there: remove it")
     return found
 
 
-def _write_checksums(models_dir: Path, checksums: Mapping[str, str]) -> None:
-    temporary = models_dir / f".{CHECKSUMS}.tmp"
-    temporary.write_text(json.dumps(checksums, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(models_dir / CHECKSUMS)
+def _note_checksums(models_dir: Path, found: Mapping[str, str]) -> None:
+    with (models_dir / f".{CHECKSUMS}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two installations at once must not lose each other's
+        known = _read_checksums(models_dir) | dict(found)
+        temporary = models_dir / f".{CHECKSUMS}.new"
+        temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(models_dir / CHECKSUMS)

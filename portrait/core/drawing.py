@@ -57,12 +57,12 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject]) -> Image:
 
 def _tint(image: Image, mask: Mask, colour: Colour) -> None:
     """In place, with an outline, as the colour may be the object's own."""
-    height, width = mask.bits.shape
+    bits, (height, width) = mask.bits, mask.shape
     region = image[mask.top : mask.top + height, mask.left : mask.left + width]
-    mixed = region[mask.bits] * (1 - _MASK_SHARE) + np.asarray(colour) * _MASK_SHARE
-    region[mask.bits] = mixed.round().astype(np.uint8)
-    if mask.bits.size:
-        lines, _ = cv2.findContours(mask.bits.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    mixed = region[bits] * (1 - _MASK_SHARE) + np.asarray(colour) * _MASK_SHARE
+    region[bits] = mixed.round().astype(np.uint8)
+    if bits.size:
+        lines, _ = cv2.findContours(bits.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(image, lines, -1, colour, max(1, min(image.shape[:2]) // 300), offset=(mask.left, mask.top))
 
 

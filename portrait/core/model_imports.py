@@ -43,6 +43,8 @@ def import_weights(
         WeightsError: the weights, or an argument, are not right; nothing is written then.
     """
     if kind == "yolact":
+        if prompt:
+            raise WeightsError("--prompt is for blip: YOLACT writes nothing")
         from inference.weights.yolact.importer import import_yolact  # they need PyTorch: loaded only where it is used
 
         return import_yolact(

@@ -68,9 +68,12 @@ def scene_spec(name: str) -> SegmenterSpec | CaptionerSpec:
     """
     text = inference_client().parameters(name).get(SCENE_SPEC, "")
     try:
-        return spec_from_json(text)
+        spec = spec_from_json(text)
     except ValueError as error:
         raise InvalidInferenceResponseError(f"model {name!r}: {error}; import it again") from error
+    if spec.name != name:
+        raise InvalidInferenceResponseError(f"model {name!r} is a copy of {spec.name!r}: import it under its own name")
+    return spec
 
 
 def segmenter(name: str) -> Segmenter:

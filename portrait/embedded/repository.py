@@ -10,13 +10,14 @@ import shutil
 from pathlib import Path
 
 _MOST_INSTANCES = 8
+_ALL_THREADS = re.compile(r'(key:\s*"intra_op_thread_count"\s*value:\s*\{\s*string_value:\s*")0("\s*\})')
 WEIGHTS = ("model.onnx", "model.py")
 """What makes a version whole: a network, or (captioning models) the program that owns several."""
 
 
 def built_models(models_dir: Path) -> list[str]:
-    """Names of the models that have a configuration and weights."""
-    return sorted(config.parent.name for config in models_dir.glob("*/config.pbtxt") if _versions(config.parent))
+    """Names of the models that have a configuration and weights; not folders that are being written (`.name...`)."""
+    return sorted(config.parent.name for config in models_dir.glob("[!.]*/config.pbtxt") if _versions(config.parent))
 
 
 def sync(models_dir: Path, target: Path, cores: int) -> list[str]:
@@ -33,10 +34,10 @@ def sync(models_dir: Path, target: Path, cores: int) -> list[str]:
 def render_config(text: str, cores: int) -> str:
     """The configuration with one instance per core, each with one thread: the cores are full and none waits.
 
-    A model that says itself how many instances it wants keeps them.
+    A model that says itself how many instances it wants keeps them; "all threads" (0) becomes one a core.
     """
     if re.search(r"^\s*instance_group", text, re.MULTILINE):
-        return text
+        return _ALL_THREADS.sub(rf"\g<1>{cores}\g<2>", text)
     count = min(cores, _MOST_INSTANCES)
     return f"{text.rstrip()}\n\ninstance_group [ {{ kind: KIND_CPU count: {count} }} ]\n"
 

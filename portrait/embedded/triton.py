@@ -5,6 +5,7 @@ environment (NumPy < 2: with NumPy 2 the wheel's stub answers tensors of zero by
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import re
@@ -76,7 +77,8 @@ def program(environment: Environment, endpoints: Endpoints) -> Program:
         name="triton",
         command=[
             # Of the caller's own Python nothing, or its packages (NumPy 2) would be found before the environment's.
-            *("env", "-u", "PYTHONHOME", f"PYTHONPATH={_our_modules(work / 'python')}"),
+            # Not in the checkout: a Python started there would import what lies beside `inference`, too.
+            *("env", f"--chdir={work}", "-u", "PYTHONHOME", f"PYTHONPATH={_our_modules(work / 'python')}"),
             f"LD_LIBRARY_PATH={wheel.libraries}",
             # The backend's embedded Python finds its environment through the first python3 in PATH.
             *(f"PATH={wheel.root / 'bin'}:/usr/local/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE=1"),
@@ -92,7 +94,11 @@ def program(environment: Environment, endpoints: Endpoints) -> Program:
 
 def sync_models(environment: Environment) -> list[str]:
     """Bring the embedded repository up to date with `models_dir`; a running server loads new models when asked."""
-    return repository.sync(environment.models_dir, environment.var / "triton" / "models", environment.cores)
+    folder = environment.var / "triton"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the web server's threads and processes may do it at once
+        return repository.sync(environment.models_dir, folder / "models", environment.cores)
 
 
 def shared_memory_prefix(var: Path) -> str:

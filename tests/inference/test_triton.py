@@ -321,6 +321,13 @@ def test_a_model_counts_as_loaded_only_where_every_server_has_it() -> None:
         assert [model.loaded for model in triton.models()] == [True, True]
 
 
+def test_a_server_that_is_away_is_left_out_of_the_list() -> None:
+    with serving() as (url, _), client(absent(), url) as triton:
+        assert [(model.name, model.loaded) for model in triton.models()] == [("adder", True), ("yolact-base", False)]
+    with client(absent(), absent()) as triton, pytest.raises(errors.ServerUnavailableError):
+        triton.models()
+
+
 def test_the_parameters_of_a_model_are_told() -> None:
     with serving() as (url, _), client(url) as triton:
         assert triton.parameters("adder") == {"portrait.spec": "{}"}

@@ -50,7 +50,7 @@ def _evaluated(scenes: Sequence[Scene], found: Sequence[Sequence[SceneObject]]) 
                 "id": 1 + 10 * index + place,
                 "image_id": index,
                 "category_id": 1 + SHAPES.index(shape.label),
-                "segmentation": mask_to_rle(Mask(shape.bits.shape, 0, 0, shape.bits)),
+                "segmentation": mask_to_rle(Mask.of(shape.bits.shape, 0, 0, shape.bits)),
                 "bbox": shape.box.as_list(),
                 "area": int(shape.bits.sum()),
                 "iscrowd": 0,

@@ -162,9 +162,11 @@ def _named(task: SceneTask, name: str, served: list[ServedModel]) -> str:
 
 
 def _not_installed(name: str) -> str:
+    if name.endswith("-mini"):
+        return f"The model '{name}' is not installed: manage.py models build {name}."
     return (
-        f"The model '{name}' is not installed. Published ones: manage.py models install {name}; "
-        "weights of your own: manage.py models import --help."
+        f"The model '{name}' is not installed. If it is a published one: manage.py models install {name} (manage.py "
+        "models list has them); weights of your own: manage.py models import --help."
     )
 
 

@@ -148,7 +148,7 @@ def test_run_lengths_are_pycocotools_own(seed: int, rows: int, columns: int, top
     rng = np.random.default_rng(seed)
     bits = rng.random((rows, columns)) < share
     picture = (top + rows + int(rng.integers(0, 4)), left + columns + int(rng.integers(0, 4)))
-    mask = Mask(picture, left, top, bits)
+    mask = Mask.of(picture, left, top, bits)
 
     rle = mask_to_rle(mask)
 
@@ -158,7 +158,7 @@ def test_run_lengths_are_pycocotools_own(seed: int, rows: int, columns: int, top
 
 
 def test_an_empty_region_has_run_lengths_too() -> None:
-    mask = Mask((4, 6), 0, 0, np.zeros((0, 0), dtype=bool))
+    mask = Mask.of((4, 6), 0, 0, np.zeros((0, 0), dtype=bool))
 
     assert not coco.decode({"size": [4, 6], "counts": mask_to_rle(mask)["counts"].encode()}).any()
     assert rle_to_mask(mask_to_rle(mask)).full().shape == (4, 6)
@@ -168,7 +168,7 @@ def test_a_read_mask_keeps_only_its_region() -> None:
     whole = np.zeros((50, 40), dtype=bool)
     whole[10:12, 20:25] = True
 
-    mask = rle_to_mask(mask_to_rle(Mask((50, 40), 0, 0, whole)))
+    mask = rle_to_mask(mask_to_rle(Mask.of((50, 40), 0, 0, whole)))
 
     assert (mask.top, mask.left, mask.bits.shape) == (10, 20, (2, 5))
 

@@ -1,5 +1,8 @@
 """How a scene model is written into the repository: whole or not at all, and noticed when it is changed."""
 
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,3 +87,47 @@ def test_a_specification_survives_its_journey() -> None:
 def test_what_is_no_specification_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not the specification"):
         spec_from_json(text)
+
+
+def test_a_replacement_that_fails_at_the_last_moment_leaves_the_old_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, **{"old.onnx": b"old"})
+    rename, calls = Path.rename, []
+
+    def failing(self: Path, target: Path) -> Path:
+        calls.append(self.name)
+        if len(calls) == 2:
+            raise OSError("the disk is gone")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="the disk is gone"):
+        write(tmp_path, **{"new.onnx": b"new"})
+    assert [path.name for path in tmp_path.iterdir()] == ["blip-test"]
+    assert (tmp_path / "blip-test" / "1" / "old.onnx").is_file()
+
+
+def test_an_import_that_was_killed_between_two_models_leaves_the_old_one(tmp_path: Path) -> None:
+    write(tmp_path, **{"old.onnx": b"old"})
+    (tmp_path / "blip-test").rename(tmp_path / ".blip-test.abc123.old")
+    (tmp_path / ".blip-test.abc123.tmp").mkdir()
+
+    assert imported_names(tmp_path) == ["blip-test"]
+    assert verify_imported(tmp_path, "blip-test") is None
+
+
+def test_what_an_import_left_long_ago_goes(tmp_path: Path) -> None:
+    write(tmp_path)
+    for name, age_s in ((".blip-other.abc.tmp", 100_000), (".blip-new.abc.tmp", 0), (".blip-test.abc.old", 0)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+
+    write(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".blip-new.abc.tmp", "blip-test"]
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("python", "KIND_CPU"), ("onnxruntime", "KIND_AUTO")])
+def test_one_captioner_is_enough_however_many_gpus(backend: str, kind: str) -> None:
+    assert f"kind: {kind}, count: 1" in config_text("blip-test", replace(SERVED, backend=backend), {})

@@ -54,7 +54,18 @@ def address(folder: Path) -> Iterator[str]:
 @pytest.fixture
 def tiny() -> PublishedModel:
     files = tuple(PublishedFile(name, f"https://example.org/{name}", most_mb=10) for name in FILES)
-    return PublishedModel("blip-tiny", "blip", "a tiny one", "CC0-1.0", "https://example.org", files)
+    return PublishedModel("blip-tiny", "blip", "a tiny one", "CC0-1.0", True, "https://example.org", files)
+
+
+@pytest.fixture
+def reachable(tiny: PublishedModel, address: str, monkeypatch: pytest.MonkeyPatch) -> PublishedModel:
+    """The same, its addresses leading to the loopback: a published one must be https, and no such server is here."""
+
+    def led(url: str, target: Path, **limits: float) -> None:
+        fetch(url.replace("https://example.org", address), target, **limits)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("inference.weights.published.fetch", led)
+    return tiny
 
 
 Change = Callable[[str, bytes], None]
@@ -74,8 +85,8 @@ def change(folder: Path) -> Iterator[Change]:
         (folder / name).write_bytes(content)
 
 
-def test_a_model_comes_from_its_addresses(tiny: PublishedModel, address: str, folder: Path, tmp_path: Path) -> None:
-    path = install_published(tiny, models_dir=tmp_path, origin=address)
+def test_a_model_comes_from_its_addresses(reachable: PublishedModel, folder: Path, tmp_path: Path) -> None:
+    path = install_published(reachable, models_dir=tmp_path)
 
     assert path == tmp_path / "blip-tiny"
     assert verify_imported(tmp_path, "blip-tiny") is None
@@ -83,23 +94,27 @@ def test_a_model_comes_from_its_addresses(tiny: PublishedModel, address: str, fo
     assert origin["licence"] == "CC0-1.0"
     assert origin["files"]["model.safetensors"] == sha256_of(folder / "model.safetensors")
     recorded = json.loads((tmp_path / CHECKSUMS).read_text())
-    assert recorded == {file.url: sha256_of(folder / file.name) for file in tiny.files}
+    assert recorded == {file.url: sha256_of(folder / file.name) for file in reachable.files}
 
 
-def test_a_model_comes_from_a_folder(tiny: PublishedModel, folder: Path, tmp_path: Path) -> None:
-    install_published(tiny, models_dir=tmp_path, origin=str(folder))
+@pytest.mark.parametrize("kind", ["folder", "address"])
+def test_a_model_comes_from_elsewhere_and_that_says_nothing_of_the_published_one(
+    tiny: PublishedModel, folder: Path, address: str, tmp_path: Path, kind: str
+) -> None:
+    install_published(tiny, models_dir=tmp_path, origin=str(folder) if kind == "folder" else address)
     assert imported_names(tmp_path) == ["blip-tiny"]
+    assert not (tmp_path / CHECKSUMS).exists()
 
 
-def test_what_came_first_is_held_to(tiny: PublishedModel, address: str, tmp_path: Path, change: Change) -> None:
-    install_published(tiny, models_dir=tmp_path, origin=address)
+def test_what_came_first_is_held_to(reachable: PublishedModel, tmp_path: Path, change: Change) -> None:
+    install_published(reachable, models_dir=tmp_path)
     before = (tmp_path / CHECKSUMS).read_text()
     change("vocab.txt", b"something\nelse\n")
 
     with pytest.raises(
         ChecksumMismatchError, match=r"vocab\.txt is not the file that was installed first(.|\n)*remove"
     ):
-        install_published(tiny, models_dir=tmp_path, origin=address)
+        install_published(reachable, models_dir=tmp_path)
     assert verify_imported(tmp_path, "blip-tiny") is None, "the first one stays"
     assert (tmp_path / CHECKSUMS).read_text() == before
 
@@ -115,12 +130,10 @@ def test_a_published_checksum_is_held_to_from_the_first_time(
     assert imported_names(tmp_path) == ["blip-tiny"]
 
 
-def test_what_cannot_be_imported_is_not_recorded(
-    tiny: PublishedModel, address: str, tmp_path: Path, change: Change
-) -> None:
+def test_what_cannot_be_imported_is_not_recorded(reachable: PublishedModel, tmp_path: Path, change: Change) -> None:
     change("model.safetensors", b"not weights")
     with pytest.raises(WeightsError):
-        install_published(tiny, models_dir=tmp_path, origin=address)
+        install_published(reachable, models_dir=tmp_path)
     assert not (tmp_path / CHECKSUMS).exists()
     assert imported_names(tmp_path) == []
 
@@ -151,6 +164,7 @@ def test_our_list_is_as_it_should_be() -> None:
     models = read_published()
     assert {"yolact-resnet50", "yolact-base", "yolact-im700", "blip-base", "blip-large"} <= set(models)
     assert all(scene_task(name) for name in models)
+    assert all(file.sha256 for file in models["blip-base"].files)
     for name in ("blip-base", "blip-large"):
         assert all("/resolve/main/" not in file.url for file in models[name].files), "pinned by a revision"
     with pytest.raises(UnknownModelError, match="there are: yolact-resnet50"):

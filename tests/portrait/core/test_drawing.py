@@ -44,7 +44,7 @@ def test_a_mask_is_tinted_where_it_is_and_nowhere_else() -> None:
     image: Image = np.full((200, 300, 3), 128, dtype=np.uint8)
     bits = np.zeros((100, 60), dtype=bool)
     bits[10:, 20:] = True
-    thing = DrawnObject(Box(150, 90, 60, 100), "", colour_of(0), Mask((200, 300), 150, 90, bits))
+    thing = DrawnObject(Box(150, 90, 60, 100), "", colour_of(0), Mask.of((200, 300), 150, 90, bits))
     drawn = draw_objects(image, [thing])
     changed = (drawn != image).any(axis=2)
     assert changed[100:190, 170:210].all()
@@ -57,8 +57,8 @@ def test_the_surest_object_is_uppermost_and_an_empty_mask_is_drawn_too() -> None
     image: Image = np.zeros((120, 120, 3), dtype=np.uint8)
     full, none = np.ones((100, 100), dtype=bool), np.zeros((0, 0), dtype=bool)
     box = Box(10, 10, 100, 100)
-    first = DrawnObject(box, "", (200, 0, 0), Mask((120, 120), 10, 10, full))
-    second = DrawnObject(box, "", (0, 200, 0), Mask((120, 120), 10, 10, full))
-    empty = DrawnObject(box, "", (0, 0, 200), Mask((120, 120), 0, 0, none))
+    first = DrawnObject(box, "", (200, 0, 0), Mask.of((120, 120), 10, 10, full))
+    second = DrawnObject(box, "", (0, 200, 0), Mask.of((120, 120), 10, 10, full))
+    empty = DrawnObject(box, "", (0, 0, 200), Mask.of((120, 120), 0, 0, none))
     red, green, blue = draw_objects(image, [first, second, empty])[60, 60]
     assert red > green > blue

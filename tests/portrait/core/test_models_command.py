@@ -131,6 +131,17 @@ def test_an_unknown_model_is_one_clear_sentence(models_dir: Path) -> None:
         models("install", "facenet")
 
 
+@pytest.mark.parametrize("name", ["yolact-foo", "facenet"])
+def test_the_models_that_can_be_installed_are_named(models_dir: Path, name: str) -> None:
+    with pytest.raises(CommandError, match=r"there are: .*yunet.*yolact-resnet50.*blip-base"):
+        models("install", name)
+
+
+def test_a_small_model_is_built_not_installed(models_dir: Path) -> None:
+    with pytest.raises(CommandError, match=r"manage\.py models build yolact-mini"):
+        models("install", "yolact-mini")
+
+
 def test_a_wrong_file_is_refused_with_both_checksums(models_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "yunet_n_dynamic.onnx").write_bytes(b"something else")
 

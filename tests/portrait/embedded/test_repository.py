@@ -1,6 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-from portrait.embedded import repository
+from inference.weights.imported import Served, config_text
+from portrait.embedded import repository, triton
+from portrait.env import read_environment
 
 CONFIG = 'name: "a"\nbackend: "onnxruntime"\n# The launcher adds an instance_group.\n'
 
@@ -67,3 +71,35 @@ def test_a_version_that_holds_a_program_is_built(tmp_path: Path) -> None:
     (version / "model.py").write_text("")
     assert repository.sync(tmp_path / "models", tmp_path / "served", 1) == ["blip-x"]
     assert (tmp_path / "served" / "blip-x" / "1" / "encoder.onnx").read_bytes() == b"half"
+
+
+def test_all_threads_become_those_of_this_installation() -> None:
+    text = config_text("blip-x", Served("python", 1, (), ()), {"intra_op_thread_count": "0", "other": "0"})
+    rendered = repository.render_config(text, cores=3)
+    assert 'key: "intra_op_thread_count"\n  value: { string_value: "3" }' in rendered
+    assert 'key: "other"\n  value: { string_value: "0" }' in rendered
+    assert rendered.count("instance_group") == 1
+
+
+def test_what_is_being_written_is_no_model(tmp_path: Path) -> None:
+    for name in (".blip-x.abc.tmp", ".blip-x.abc.old", "blip-x"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1" / "model.py").write_text("")
+        (tmp_path / name / "config.pbtxt").write_text("")
+    assert repository.built_models(tmp_path) == ["blip-x"]
+
+
+def test_several_may_bring_it_up_to_date_at_once(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for name in ("yolact-a", "yolact-b"):
+        (models / name / "1").mkdir(parents=True)
+        (models / name / "1" / "model.onnx").write_text("")
+        (models / name / "config.pbtxt").write_text(name)
+    environment = replace(read_environment(), var=tmp_path / "var", models_dir=models)
+
+    def again(turn: int) -> list[str]:
+        (models / "yolact-a" / "config.pbtxt").write_text(f"yolact-a {turn}")  # so that there is something to do
+        return triton.sync_models(environment)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(again, range(80))) == [["yolact-a", "yolact-b"]] * 80

@@ -25,7 +25,7 @@ def keep_objects(row: Portrait | Frame, *labels: str, model: str = "yolact-test"
     image = np.zeros((row.height, row.width, 3), dtype=np.uint8)
     bits = np.ones((8, 8), dtype=bool)
     objects = tuple(
-        SceneObject(label, score, Box(8 * place, 0, 8, 8), Mask(image.shape[:2], 8 * place, 0, bits))
+        SceneObject(label, score, Box(8 * place, 0, 8, 8), Mask.of(image.shape[:2], 8 * place, 0, bits))
         for place, label in enumerate(labels)
     )
     keep(subject=subject(row), segmented=Segmented(image, model, "", objects, {}))

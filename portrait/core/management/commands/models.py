@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.table import Column, Table
 
-from inference.errors import WeightsError
-from inference.weights.build import build, buildable, install, verify
+from inference.errors import UnknownModelError, WeightsError
+from inference.weights.build import build, buildable, install, require_licence, verify
 from inference.weights.imported import imported_names, read_record, verify_imported
 from inference.weights.manifest import Manifest, ModelEntry, Task, read_manifest
 from inference.weights.mini.install import install_mini, is_current, mini_names
@@ -106,10 +106,11 @@ class Command(BaseCommand):
     ) -> None:
         for name in names:
             if name in read_published():
+                require_licence(published(name), accept_licence)
                 path = install_published(published(name), models_dir=models_dir, origin=origin)
                 self.stdout.write(f"{name}: installed and checked, {path}\n{say_how_to_load(name)}")
                 continue
-            entry = manifest[name]
+            entry = _entry(manifest, name)
             path = install(entry, models_dir=models_dir, origin=origin, accepted=accept_licence)
             ensure_config(models_dir, entry.name, CONFIGS_DIR)
             self.stdout.write(f"{entry.name}: installed and checked, {path}\n{_activation(entry)}")
@@ -146,13 +147,33 @@ def _scene_rows(models_dir: Path) -> list[tuple[str, ...]]:
     """Scene models: the published ones, and whatever else was imported."""
     known, installed = read_published(), imported_names(models_dir)
     rows: list[tuple[str, ...]] = [
-        (name, model.kind, model.licence, "yes", "installed" if name in installed else "missing", model.homepage)
+        (
+            name,
+            model.kind,
+            model.licence,
+            "yes" if model.commercial_use else "no",
+            "installed" if name in installed else "missing",
+            model.homepage,
+        )
         for name, model in known.items()
     ]
     for name in [name for name in installed if name not in known]:
         origin = read_record(models_dir, name)["origin"]
         rows.append((name, origin["kind"], origin["licence"], "", "installed", origin["homepage"]))
     return rows
+
+
+def _entry(manifest: Manifest, name: str) -> ModelEntry:
+    """The model of the manifest.
+
+    Raises:
+        UnknownModelError: there is none of that name; the message lists what can be installed.
+    """
+    if name in mini_names():
+        raise UnknownModelError(f"{name!r} is part of the repository: manage.py models build {name}")
+    if name not in manifest.models:
+        raise UnknownModelError(f"no model {name!r}; there are: {', '.join([*manifest.models, *read_published()])}")
+    return manifest[name]
 
 
 def _activation(entry: ModelEntry) -> str:
