@@ -27,7 +27,13 @@ from inference.weights.blip.config import (
 from inference.weights.imported import Origin, Served, Wire, write_imported
 
 MODEL_FILE = "model.py"
-MODEL_SOURCE = '''"""Written by Portrait's importer: the model server finds `inference` through PYTHONPATH."""
+MODEL_SOURCE = '''"""Written by Portrait's importer. The model server is told by PYTHONPATH where `inference` is."""
+
+import os
+import sys
+
+# Triton's Python stub hands PYTHONPATH on, and does not follow it itself.
+sys.path += [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and entry not in sys.path]
 
 from inference.scenes.triton_model import TritonPythonModel
 
