@@ -27,6 +27,8 @@ ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
 NUMBERS = "blip.json"
 VOCABULARY = "vocab.txt"
+_MOST_ROWS = 24
+"""So many texts advance in one step at most, a beam each: eight pictures with three beams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ def state_names(kind: str, layers: int) -> list[str]:
     return [f"{kind}_{part}_{layer:02}" for layer in range(layers) for part in ("k", "v")]
 
 
+def together(beams: int) -> int:
+    """So many pictures advance in one step."""
+    return max(1, min(GROUP, _MOST_ROWS // beams))
+
+
 def _open(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -60,6 +67,8 @@ def _open(path: Path, threads: int) -> Any:
     # Threads that spin while they wait take the cores from the loop between the steps, and from all other models: of
     # the base model on two cores, others working too, a step of 3 beams took 25 ms without and 56 ms with spinning.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The arena never gives back what the largest group once needed. Without it a caption of the base model took as long.
+    options.enable_cpu_mem_arena = False
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -73,7 +82,11 @@ class BlipModel:
     def __init__(self, folder: Path, *, threads: int = 0) -> None:
         try:
             self.numbers = BlipNumbers(**json.loads((folder / NUMBERS).read_text(encoding="utf-8")))
-            self._vocabulary = Vocabulary.read(folder / VOCABULARY, lower_case=self.numbers.lower_case)
+            self._vocabulary = Vocabulary.read(
+                folder / VOCABULARY,
+                lower_case=self.numbers.lower_case,
+                signs=(self.numbers.bos_id, self.numbers.sep_id),
+            )
             self._encoder = _open(folder / ENCODER, threads)
             self._decoder = _open(folder / DECODER, threads)
         except Exception as error:  # the runtime's own classes have no common base
@@ -117,8 +130,9 @@ class BlipModel:
             groups[task.settings.num_beams, len(self.prompt_ids(task.prompt))].append(place)
         answers: list[Answer | None] = [None] * len(tasks)
         for (beams, _), members in groups.items():
-            for start in range(0, len(members), GROUP):
-                part = members[start : start + GROUP]
+            count = together(beams)
+            for start in range(0, len(members), count):
+                part = members[start : start + count]
                 waiting = [place for place in part if gone is None or not gone(place)]
                 for place, answer in zip(waiting, self._group(tasks, waiting, beams, gone), strict=True):
                     answers[place] = answer

@@ -3,6 +3,9 @@
 Token for token what `generate()` of transformers 5 writes (sampling off, `early_stopping` False): the rules below are
 its rules, put down anew in NumPy. In particular the repetition penalty acts on raw logits without beams and on
 log-likelihoods with them, lengths count the prompt, and a score divides by the length without it.
+
+One thing is not taken over. There, a score of -1e9 means that no text has ended yet; where the length penalty is very
+negative, true scores of long texts fall below it, and the answer is the bare prompt.
 """
 
 from collections.abc import Callable, Sequence
@@ -161,7 +164,7 @@ class _Greedy:
 class _Beams:
     """Several texts at once: the running ones, and the best that ended.
 
-    ended: `beams` entries, best first, of score, text and whether it is one (at first there are none).
+    ended: at most `beams` scores and texts, best first.
     """
 
     wish: Wish
@@ -169,7 +172,7 @@ class _Beams:
     texts: list[tuple[int, ...]] = field(init=False)
     origins: tuple[int, ...] = field(init=False)
     totals: FloatArray = field(init=False)
-    ended: list[tuple[np.float32, tuple[int, ...], bool]] = field(init=False)
+    ended: list[tuple[np.float32, tuple[int, ...]]] = field(default_factory=list)
     done: bool = False
 
     def __post_init__(self) -> None:
@@ -177,7 +180,6 @@ class _Beams:
         self.origins = (0,) * self.beams
         # all beams begin alike: only the first counts, or all would write the same
         self.totals = np.array([0.0] + [_NEVER] * (self.beams - 1), dtype=np.float32)
-        self.ended = [(_NEVER, self.wish.prompt, False)] * self.beams
 
     def advance(self, chosen: Ids, values: FloatArray, sep_id: int, *, vocabulary: int) -> None:
         """chosen: the 2 * beams best continuations, best first, as beam * vocabulary + token. values: their sums."""
@@ -199,24 +201,19 @@ class _Beams:
     def _note_ended(self, texts: Sequence[tuple[int, ...]], values: FloatArray, ends: NDArray[np.bool_]) -> None:
         """Only the first `beams` continuations may end; the others are there to go on."""
         scores = values / np.float32(self._divisor(len(texts[0])))
-        merged = [
-            *self.ended,
-            *(
-                (scores[place], texts[place], True) if ends[place] else (scores[place] + _NEVER, texts[place], False)
-                for place in range(self.beams)
-            ),
-        ]
-        order = np.argsort([-entry[0] for entry in merged], kind="stable")[: self.beams]
+        merged = [*self.ended, *((scores[place], texts[place]) for place in range(self.beams) if ends[place])]
+        order = np.argsort([-score for score, _ in merged], kind="stable")[: self.beams]
         self.ended = [merged[place] for place in order]
 
     def _can_improve(self) -> bool:
         """Whether the best running text, if it ended now, would be better than the worst that ended."""
+        if len(self.ended) < self.beams:
+            return True
         hoped = self.totals[0] / np.float32(self._divisor(len(self.texts[0])))
-        worst = self.ended[-1][0] if all(is_text for _, _, is_text in self.ended) else _NEVER
-        return bool(hoped > worst)
+        return bool(hoped > self.ended[-1][0])
 
     def result(self) -> Written | None:
         if not self.done:
             return None
-        score, text, _ = self.ended[0]
+        score, text = self.ended[0]
         return Written(text, float(score))

@@ -7,17 +7,21 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Never part of a text."""
+_BLIPS = ("[DEC]", "[ENC]")
+"""What BLIP adds; some files list these two as well."""
 _UNKNOWN = "[UNK]"
 
 
 class Vocabulary:
     """The words of a model's `vocab.txt`; a word's number is its line, from 0.
 
-    Numbers beyond the file ([DEC] and [ENC], which BLIP adds) are never part of a text.
+    Numbers beyond the file (most often [DEC] and [ENC], which BLIP adds) are never part of a text, nor are those of
+    `signs`, whatever the file calls them: what begins and ends a text.
     """
 
-    def __init__(self, words: Sequence[str], *, lower_case: bool = True) -> None:
+    def __init__(self, words: Sequence[str], *, lower_case: bool = True, signs: Iterable[int] = ()) -> None:
         self._words = tuple(words)
+        self._signs = {place for place, word in enumerate(words) if word in (*SPECIAL, *_BLIPS)} | set(signs)
         self._tokenizer = Tokenizer(
             models.WordPiece({word: place for place, word in enumerate(words)}, unk_token=_UNKNOWN)
         )
@@ -26,20 +30,20 @@ class Vocabulary:
         self._decoder = decoders.WordPiece(prefix="##", cleanup=True)
 
     @classmethod
-    def read(cls, path: Path, *, lower_case: bool = True) -> "Vocabulary":
+    def read(cls, path: Path, *, lower_case: bool = True, signs: Iterable[int] = ()) -> "Vocabulary":
         """
         Raises:
             ValueError: the file is no vocabulary.
         """
         words = read_words(path.read_bytes())
-        return cls(words, lower_case=lower_case)
+        return cls(words, lower_case=lower_case, signs=signs)
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        words = [self._words[token] for token in ids if 0 <= token < len(self._words)]
-        text: str = self._decoder.decode([word for word in words if word not in SPECIAL])
+        told = [token for token in ids if 0 <= token < len(self._words) and token not in self._signs]
+        text: str = self._decoder.decode([self._words[token] for token in told])
         return text
 
 

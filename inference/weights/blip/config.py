@@ -4,7 +4,6 @@ Nothing is taken for granted from the base model. A key that is absent has the v
 gives it (its files leave out what equals the default): so for the text decoder 8 heads, not the base model's 12.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import WeightsError
+from inference.weights.blip.small_files import read_json
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -19,7 +19,15 @@ PROCESSOR = "processor_config.json"
 """Newer versions of transformers write the preprocessor's numbers here, under `image_processor`."""
 _ARCHITECTURE = "BlipForConditionalGeneration"
 _BICUBIC = 3
-_MOST_JSON_BYTES = 1 << 20
+# What a file may claim: several times what the large published network has, and no more than can be worked with.
+_MOST_WIDTH = 4096
+_MOST_INNER = 16_384
+_MOST_LAYERS = 64
+_MOST_HEADS = 256
+_MOST_WORDS = 1 << 18
+_POSITIONS = (8, 8192)
+_MOST_IMAGE_PX = 1024
+_MOST_PLACES = 4097
 _REASONS = {
     "BlipForQuestionAnswering": "it answers questions (VQA) and writes no captions",
     "BlipForImageTextRetrieval": "it compares pictures with texts (retrieval) and writes no captions",
@@ -36,7 +44,6 @@ _TEXT_DEFAULTS: Mapping[str, Any] = {
     "layer_norm_eps": 1e-12,
     "bos_token_id": 30522,
     "sep_token_id": 102,
-    "pad_token_id": 0,
 }
 _VISION_DEFAULTS: Mapping[str, Any] = {
     "hidden_size": 768,
@@ -81,7 +88,6 @@ class TextConfig:
     eps: float
     bos_id: int
     sep_id: int
-    pad_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +105,6 @@ class Normalisation:
     factor: float = 1 / 255
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object, or `WeightsError`."""
-    try:
-        if path.stat().st_size > _MOST_JSON_BYTES:
-            raise WeightsError(f"{path.name} is larger than a configuration can be; take the published file")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{path.parent} has no {path.name}; take all files of the published directory") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path.name} cannot be read ({error}); fetch it again") from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path.name} holds no JSON object; take the published file")
-    return content
 
 
 def read_config(folder: Path) -> BlipConfig:
@@ -148,10 +139,10 @@ def _check_kind(content: Mapping[str, Any]) -> None:
 def _vision(found: Mapping[str, Any]) -> VisionConfig:
     part = _Part("vision_config", found, _VISION_DEFAULTS)
     config = VisionConfig(
-        width=part.whole("hidden_size"),
-        inner=part.whole("intermediate_size"),
-        layers=part.whole("num_hidden_layers", most=200),
-        heads=part.whole("num_attention_heads"),
+        width=part.whole("hidden_size", most=_MOST_WIDTH),
+        inner=part.whole("intermediate_size", most=_MOST_INNER),
+        layers=part.whole("num_hidden_layers", most=_MOST_LAYERS),
+        heads=part.whole("num_attention_heads", most=_MOST_HEADS),
         image_px=part.side("image_size"),
         patch_px=part.side("patch_size"),
         eps=part.eps(),
@@ -161,23 +152,27 @@ def _vision(found: Mapping[str, Any]) -> VisionConfig:
         raise WeightsError(
             f"vision_config: patches of {config.patch_px} px do not fill an image of {config.image_px} px"
         )
+    if config.places > _MOST_PLACES:
+        raise WeightsError(
+            f"vision_config: {config.places - 1} patches of {config.patch_px} px are more than {_MOST_PLACES - 1}, "
+            "at all of which each of them would look"
+        )
     return config
 
 
 def _text(found: Mapping[str, Any]) -> TextConfig:
     part = _Part("text_config", found, _TEXT_DEFAULTS)
-    vocabulary = part.whole("vocab_size")
+    vocabulary = part.whole("vocab_size", most=_MOST_WORDS)
     config = TextConfig(
         vocabulary=vocabulary,
-        width=part.whole("hidden_size"),
-        inner=part.whole("intermediate_size"),
-        layers=part.whole("num_hidden_layers", most=200),
-        heads=part.whole("num_attention_heads"),
-        positions=part.whole("max_position_embeddings"),
+        width=part.whole("hidden_size", most=_MOST_WIDTH),
+        inner=part.whole("intermediate_size", most=_MOST_INNER),
+        layers=part.whole("num_hidden_layers", most=_MOST_LAYERS),
+        heads=part.whole("num_attention_heads", most=_MOST_HEADS),
+        positions=part.whole("max_position_embeddings", least=_POSITIONS[0], most=_POSITIONS[1]),
         eps=part.eps(),
         bos_id=part.token("bos_token_id", vocabulary),
         sep_id=part.token("sep_token_id", vocabulary),
-        pad_id=part.token("pad_token_id", vocabulary),
     )
     part.check_common(config.width, config.heads)
     return config
@@ -190,7 +185,7 @@ class _Part:
         self._name = name
         self._values = {key: found.get(key, default) for key, default in defaults.items()}
 
-    def whole(self, key: str, *, least: int = 1, most: int = 1 << 20) -> int:
+    def whole(self, key: str, *, most: int, least: int = 1) -> int:
         value = self._values[key]
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise WeightsError(f"{self._name}: {key} is {value!r}, not a whole number of {least} to {most}")
@@ -204,7 +199,7 @@ class _Part:
         value = self._values[key]
         if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
             self._values[key] = value[0]
-        return self.whole(key, most=4096)
+        return self.whole(key, most=_MOST_IMAGE_PX)
 
     def eps(self) -> float:
         value = self._values["layer_norm_eps"]

@@ -1,7 +1,5 @@
 """The weights of a BLIP directory: safetensors or `pytorch_model.bin`, whole or in parts, checked name by name."""
 
-import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,8 +7,11 @@ import torch
 from torch import Tensor
 
 from inference.errors import WeightsError, WeightsNotFoundError
-from inference.weights.blip.config import read_json
+from inference.weights import torch_files
+from inference.weights.blip.config import BlipConfig
 from inference.weights.blip.network import Blip
+from inference.weights.blip.small_files import read_json
+from inference.weights.torch_files import State, some
 
 SAFETENSORS = "model.safetensors"
 PICKLED = "pytorch_model.bin"
@@ -28,7 +29,11 @@ _OTHERS = {
     "visual_encoder.": "it is in the layout of the original salesforce/BLIP files; take the Hugging Face directory",
     "qformer.": "it is BLIP-2, another network",
 }
-_SHOWN = 4
+_MOST_BYTES = 4 * 1024**3
+"""Of all parts together; the large published network has 1.9 GB."""
+_MOST_INDEX_BYTES = 8 << 20
+_MOST_NUMBERS = 800_000_000
+"""Of a network, where the large published one has 470 million: a graph of ONNX is limited to 2 GB."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -48,7 +53,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _parts(folder: Path, index: str) -> list[Path]:
-    places = read_json(folder / index).get("weight_map")
+    places = read_json(folder / index, most_bytes=_MOST_INDEX_BYTES).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise WeightsError(f"{index} has no weight_map; take the published file")
     names = sorted(set(places.values()))
@@ -60,69 +65,72 @@ def _parts(folder: Path, index: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def read_weights(files: list[Path]) -> dict[str, Tensor]:
+def read_weights(files: list[Path]) -> State:
     """All tensors by name.
 
     Raises:
-        WeightsError: a file is damaged, or is no file of weights.
+        WeightsError: a file is damaged, too large, or is no file of weights.
     """
+    left = _MOST_BYTES
+    for file in files:
+        torch_files.check_file(file, most_bytes=left)
+        left -= file.stat().st_size
     return {name: tensor for file in files for name, tensor in _read(file)}
 
 
 def _read(file: Path) -> Iterator[tuple[str, Tensor]]:
-    found = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickled(file)
-    if not isinstance(found, Mapping) or not found:
-        raise WeightsError(f"{file.name} holds no tensors by name; take the published file")
-    for name, tensor in found.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise WeightsError(f"{file.name} holds {name!r}, a {type(tensor).__name__}, among its tensors")
-        yield name, tensor
+    safe = file.suffix == ".safetensors"
+    # left in the file, if that can be: else there would be two copies of all numbers for a while
+    found = _read_safetensors(file) if safe else torch_files.load(file, mapped=True)
+    yield from torch_files.named_tensors(found, file).items()
 
 
 def _read_safetensors(file: Path) -> object:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(file)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{file.name} is damaged or no safetensors file ({error}); fetch it again") from error
+    except Exception as error:  # the reader has no base for what damaged files cause
+        told = torch_files.first_line(error)
+        raise WeightsError(f"{file.name} is damaged or no safetensors file ({told}); fetch it again") from error
 
 
-def _read_pickled(file: Path) -> object:
-    """weights_only: a pickle may run programs, and one that wants to is refused."""
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except pickle.UnpicklingError as error:
+def outline(config: BlipConfig) -> Blip:
+    """The network without its numbers: it takes no memory, whatever `config` claims.
+
+    Raises:
+        WeightsError: it would be too large.
+    """
+    with torch.device("meta"):
+        network = Blip(config)
+    numbers = sum(parameter.numel() for parameter in network.parameters())
+    if numbers > _MOST_NUMBERS:
         raise WeightsError(
-            f"{file.name} is damaged, or holds more than tensors and could run a program: it was not loaded; "
-            f"fetch it again from a source that you trust ({str(error).splitlines()[0]})"
-        ) from error
-    except Exception as error:  # torch has no base for what damaged files cause
-        told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{file.name} is damaged or no PyTorch file ({told}); fetch it again") from error
+            f"config.json describes a network of {numbers} numbers, more than {_MOST_NUMBERS}: no BLIP is so large; "
+            "take the published file"
+        )
+    return network
 
 
 def load(network: Blip, weights: Mapping[str, Tensor]) -> None:
-    """Put `weights` into `network`, in float32.
+    """Give `weights`, in float32, to `network`, an outline.
 
     Raises:
         WeightsError: names, shapes or values are not those of the network.
     """
     fitted = {name: tensor for name, tensor in weights.items() if not name.endswith(_COUNTERS)}
-    for copy, original in _TIES.items():
-        if copy in fitted:
-            tensor = fitted.pop(copy)
-            if original in fitted and not (
-                tensor.shape == fitted[original].shape and torch.equal(tensor, fitted[original])
-            ):
-                raise WeightsError(f"{copy} differs from {original}: only tied networks, BLIP's own, are supported")
-            fitted.setdefault(original, tensor)
+    copies = {copy: fitted.pop(copy) for copy in _TIES if copy in fitted}
+    fitted = {_TIES[copy]: tensor for copy, tensor in copies.items()} | fitted
     wanted = network.state_dict()
     _check_names(set(wanted), set(fitted))
     for name, tensor in wanted.items():
-        _check_tensor(name, fitted[name], tuple(tensor.shape))
-    network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in fitted.items()})
+        _check_shape(name, fitted[name], tuple(tensor.shape))
+    numbers = {name: torch_files.float32(name, tensor) for name, tensor in fitted.items()}
+    for copy, tensor in copies.items():
+        original = numbers[_TIES[copy]]
+        if tensor.shape != original.shape or not torch.equal(torch_files.float32(copy, tensor), original):
+            raise WeightsError(f"{copy} differs from {_TIES[copy]}: only tied networks, BLIP's own, are supported")
+    network.load_state_dict(numbers, strict=True, assign=True)
 
 
 def _check_names(wanted: set[str], found: set[str]) -> None:
@@ -132,7 +140,7 @@ def _check_names(wanted: set[str], found: set[str]) -> None:
         if any(name.startswith(beginning) for name in found):
             raise WeightsError(f"this is not a captioning model: {reason}")
     told = [
-        f"{what}: {', '.join(sorted(names)[:_SHOWN])}{' and others' if len(names) > _SHOWN else ''}"
+        f"{what}: {some(sorted(names))}"
         for what, names in (("missing", wanted - found), ("unexpected", found - wanted))
         if names
     ]
@@ -142,12 +150,8 @@ def _check_names(wanted: set[str], found: set[str]) -> None:
     )
 
 
-def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != shape:
         raise WeightsError(
             f"{name} has the shape {tuple(tensor.shape)}, config.json wants {shape}: the two do not belong together"
         )
-    if not tensor.is_floating_point():
-        raise WeightsError(f"{name} holds {tensor.dtype}; quantised weights are not supported, take the original ones")
-    if not torch.isfinite(tensor).all():
-        raise WeightsError(f"{name} holds numbers that are not finite: the file is damaged, fetch it again")

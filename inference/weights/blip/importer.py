@@ -4,45 +4,51 @@ Sizes, heads, tokens and normalisation come from the directory's own files; noth
 directory's code, if it has any, is never run.
 """
 
-import hashlib
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from inference.config import CaptionerSpec
+from inference.config import CaptionerSpec, SceneTask
 from inference.errors import WeightsError, WeightsNotFoundError
 from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipNumbers
-from inference.scenes.vocabulary import SPECIAL, read_words
+from inference.scenes.vocabulary import SPECIAL, Vocabulary, read_words
 from inference.scenes.wire import GROUP
+from inference.types import CaptionSettings
 from inference.weights.blip.config import (
     CONFIG,
     PREPROCESSOR,
     PROCESSOR,
     BlipConfig,
     read_config,
-    read_json,
     read_normalisation,
 )
+from inference.weights.blip.small_files import read_json, read_small
 from inference.weights.imported import Origin, Served, Wire, write_imported
+from inference.weights.scene_names import check_name
+from inference.weights.sources import sha256_of
 
 MODEL_FILE = "model.py"
-MODEL_SOURCE = '''"""Written by Portrait's importer. The model server is told by PYTHONPATH where `inference` is."""
+MODEL_SOURCE = '''"""Written by Portrait's importer: the model server finds `inference` through PYTHONPATH."""
 
 import os
 import sys
 
-# Triton's Python stub hands PYTHONPATH on, and does not follow it itself.
-sys.path += [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and entry not in sys.path]
+# The server's Python is embedded in a way that leaves PYTHONPATH out of sys.path.
+for _folder in reversed(os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+    if _folder and _folder not in sys.path:
+        sys.path.insert(0, _folder)
 
-from inference.scenes.triton_model import TritonPythonModel
+from inference.scenes.triton_model import TritonPythonModel  # noqa: E402 - only there it is found
 
 __all__ = ["TritonPythonModel"]
 '''
-_NAME = re.compile(r"blip-[a-z0-9][a-z0-9._-]{0,60}")
 _MOST_TOKENS = 64
 """The longest text that is offered: a caption is one sentence, and every step costs."""
 _TOKENIZER = "tokenizer.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_MOST_WORDS_BYTES = 4 << 20
+_MOST_TOKENIZER_BYTES = 16 << 20
 _ADDED = 2
 """So many numbers lie beyond vocab.txt: [DEC] and [ENC]."""
 _ROUND = 64
@@ -72,8 +78,7 @@ def import_blip(
     if not weights.is_dir():
         raise WeightsNotFoundError(f"{weights} is no directory; give the one that holds config.json and the weights")
     name = name or default_name(weights)
-    if not _NAME.fullmatch(name):
-        raise WeightsError(f"{name!r} cannot be a model's name: it begins with blip- and holds a-z, 0-9, '.', '_', '-'")
+    check_name(name, SceneTask.CAPTIONING)
     config = read_config(weights)
     words = _read_vocabulary(weights, config)
     spec = CaptionerSpec(
@@ -83,6 +88,8 @@ def import_blip(
         prompt=prompt,
         domain=domain,
     )
+    lower_case = _lower_case(weights)
+    _check_prompt(spec, words, lower_case=lower_case)
     with tempfile.TemporaryDirectory(prefix="portrait-blip-") as folder:
         encoder, decoder = Path(folder) / ENCODER, Path(folder) / DECODER
         parity, sources = _convert(weights, config, encoder, decoder)
@@ -90,23 +97,45 @@ def import_blip(
             kind="blip",
             licence=licence,
             homepage=homepage,
-            files={path.name: _sha256(path) for path in [*_settings(weights), *sources]},
+            files={path.name: sha256_of(path) for path in [*_settings(weights), *sources]},
             parity=parity,
         )
         files: dict[str, bytes | Path] = {
             ENCODER: encoder,
             DECODER: decoder,
-            NUMBERS: numbers(config, spec, lower_case=_lower_case(weights)).to_json().encode(),
+            NUMBERS: numbers(config, spec, lower_case=lower_case).to_json().encode(),
             VOCABULARY: "".join(f"{word}\n" for word in words).encode(),
             MODEL_FILE: MODEL_SOURCE.encode(),
         }
         return write_imported(models_dir, spec, served(spec), origin, files)
 
 
+def _check_prompt(spec: CaptionerSpec, words: list[str], *, lower_case: bool) -> None:
+    """That every caption could begin with it, if nobody asks for a longer text than is usual."""
+    room = min(spec.max_tokens, CaptionSettings().max_length)
+    try:
+        length = 1 + len(Vocabulary(words, lower_case=lower_case).encode(spec.prompt))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the prompt is no text that can be written as tokens: {error}") from error
+    if length >= room:
+        raise WeightsError(
+            f"the prompt is {length} tokens long (beginning included), which leaves no room in a text of {room}: "
+            "every caption would be refused; give a shorter one, or none"
+        )
+
+
 def default_name(weights: Path) -> str:
-    """`blip-image-captioning-base` and `blip_base` as they are, anything else after `blip-`."""
-    plain = re.sub(r"[^a-z0-9.-]+", "-", weights.resolve().name.lower()).strip("-.")
-    return plain if plain.startswith("blip-") else f"blip-{plain}"
+    """`blip-image-captioning-base` as it is, `blip_base` as `blip-base`, anything else after `blip-`.
+
+    Raises:
+        WeightsError: nothing of the directory's name can be used.
+    """
+    plain = re.sub(r"[^a-z0-9.-]+", "-", weights.resolve().name.lower()).strip("-.").removeprefix("blip").strip("-.")
+    if not plain:
+        raise WeightsError(
+            f"no name can be made of {weights.resolve().name!r}: give one with --name, such as blip-mine"
+        )
+    return f"blip-{plain}"
 
 
 def served(spec: CaptionerSpec) -> Served:
@@ -149,16 +178,15 @@ def _convert(weights: Path, config: BlipConfig, encoder: Path, decoder: Path) ->
     the rest of this module has to work without it."""
     try:
         from inference.weights.blip import export, files
-        from inference.weights.blip.network import Blip
     except ModuleNotFoundError as error:
         raise WeightsError(_EXTRA) from error
     normalisation = read_normalisation(weights, config.vision.image_px)
     sources = files.weight_files(weights)
+    network = files.outline(config).eval()
     try:
         tensors = files.read_weights(sources)
     except ModuleNotFoundError as error:
         raise WeightsError(_EXTRA) from error
-    network = Blip(config).eval()
     files.load(network, tensors)
     del tensors
     export.export(network, normalisation, config, encoder, decoder)
@@ -194,10 +222,10 @@ def _read_vocabulary(weights: Path, config: BlipConfig) -> list[str]:
 def _vocabulary_bytes(weights: Path) -> bytes:
     """`vocab.txt`; newer versions of transformers write its words into `tokenizer.json` alone."""
     if (weights / VOCABULARY).is_file():
-        return (weights / VOCABULARY).read_bytes()
+        return read_small(weights / VOCABULARY, most_bytes=_MOST_WORDS_BYTES)
     if not (weights / _TOKENIZER).is_file():
         raise WeightsNotFoundError(f"{weights} has no {VOCABULARY}; take all files of the published directory")
-    model = read_json(weights / _TOKENIZER).get("model")
+    model = read_json(weights / _TOKENIZER, most_bytes=_MOST_TOKENIZER_BYTES).get("model")
     numbers = model.get("vocab") if isinstance(model, dict) and model.get("type", "WordPiece") == "WordPiece" else None
     if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
         raise WeightsError(f"{_TOKENIZER} holds no WordPiece vocabulary; take the published {VOCABULARY}")
@@ -206,18 +234,13 @@ def _vocabulary_bytes(weights: Path) -> bytes:
 
 def _lower_case(weights: Path) -> bool:
     """BERT's uncased tokenizer, unless the directory says otherwise."""
-    path = weights / "tokenizer_config.json"
+    path = weights / _TOKENIZER_CONFIG
     return bool(read_json(path).get("do_lower_case", True)) if path.is_file() else True
 
 
 def _settings(weights: Path) -> list[Path]:
     return [
         weights / name
-        for name in (CONFIG, PREPROCESSOR, PROCESSOR, VOCABULARY, _TOKENIZER)
+        for name in (CONFIG, PREPROCESSOR, PROCESSOR, VOCABULARY, _TOKENIZER, _TOKENIZER_CONFIG)
         if (weights / name).is_file()
     ]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -43,7 +43,6 @@ CONFIG = BlipConfig(
         eps=1e-12,
         bos_id=_BOS,
         sep_id=_SEP,
-        pad_id=0,
     ),
 )
 

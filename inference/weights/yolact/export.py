@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from inference.config import SegmenterSpec
 from inference.errors import ConversionMismatchError
 from inference.runtime import onnxruntime as ort
 from inference.types import FloatArray
@@ -128,10 +127,3 @@ def origin(
     *, licence: str, homepage: str, files: Mapping[str, str], parity: Mapping[str, object], notes: str = ""
 ) -> imported.Origin:
     return imported.Origin(kind="yolact", licence=licence, homepage=homepage, files=files, parity=parity, notes=notes)
-
-
-def checked_spec(spec: SegmenterSpec, architecture: Architecture) -> SegmenterSpec:
-    """`spec`, whose labels must be as many as the network's classes without the background."""
-    if len(spec.labels) + 1 != architecture.classes:
-        raise ConversionMismatchError(f"{len(spec.labels)} labels for {architecture.classes - 1} classes")
-    return spec

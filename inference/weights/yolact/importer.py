@@ -1,6 +1,5 @@
 """From a published YOLACT checkpoint to a model of the repository. PyTorch is needed here, and only here."""
 
-import hashlib
 import importlib
 import re
 import tempfile
@@ -9,16 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inference.config import SceneTask, SegmenterSpec, scene_task
+from inference.config import SceneTask, SegmenterSpec
 from inference.errors import WeightsError
 from inference.weights.imported import write_imported
+from inference.weights.scene_names import check_name
+from inference.weights.sources import sha256_of
 from inference.weights.yolact.architecture import COCO_LABELS, VARIANTS, Architecture
 
 HOMEPAGE = "https://github.com/dbolya/yolact"
 LICENCE = "MIT (the code); for the weights see their source"
 _OFFICIAL = re.compile(r"yolact_(base|im700|resnet50)_\d+_\d+\.pth")
 """Names of the published files: configuration, epoch, iteration."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 
 
 def import_yolact(
@@ -55,7 +55,7 @@ def import_yolact(
         origin = export.origin(
             licence=licence,
             homepage=homepage,
-            files={weights.name: _sha256(weights)},
+            files={weights.name: sha256_of(weights)},
             parity=export.parity(network, architecture, model),
             notes=f"variant {chosen}",
         )
@@ -105,11 +105,7 @@ def choose_variant(file_name: str, blocks: tuple[int, ...], asked: str | None) -
 
 
 def _spec(architecture: Architecture, name: str, labels: Sequence[str] | None) -> SegmenterSpec:
-    if not _NAME.fullmatch(name) or scene_task(name) is not SceneTask.SEGMENTATION:
-        raise WeightsError(
-            f"{name!r} is no name for a segmentation model: it begins with 'yolact-' and has small letters, digits, "
-            "'.', '_' and '-', at most 64, of which the last is a letter or a digit"
-        )
+    check_name(name, SceneTask.SEGMENTATION)
     return architecture.spec(name, _labels(architecture.classes - 1, labels))
 
 
@@ -129,8 +125,3 @@ def _labels(count: int, labels: Sequence[str] | None) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise WeightsError("two classes have the same name")
     return names
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
