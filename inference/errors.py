@@ -91,9 +91,10 @@ class ModelNotInstalledError(ServerError):
 
 
 class ModelNotLoadedError(ServerError):
-    """The server has this model, and was told not to serve it now."""
+    """The server has this model, and was told not to serve it now; it may be told otherwise."""
 
     code = "model_not_loaded"
+    retryable = True
 
 
 class InvalidInferenceRequestError(ServerError):

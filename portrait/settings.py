@@ -255,7 +255,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": schedule(600.0),
         "options": {"queue": "events", "expires": 600},
     },
-    "scenes: remove the cameras' jobs that went well": {
+    "scenes: remove jobs that are of no use any more": {
         "task": "portrait.scenes.tasks.tidy",
         "schedule": schedule(600.0),
         "options": {"queue": "events", "expires": 600},

@@ -2,6 +2,7 @@
 PyTorch, as all importers of scene models do."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ _MOST_OUTLINE_BYTES = 16 << 20
 """Of an archive's records that hold no numbers, such as its names and shapes: they are read whole."""
 _PAGE = b"<"
 _POINTER = b"version https://git-lfs"
+_WANTED = re.compile(r"GLOBAL (\S+)")
+"""How PyTorch names what a file would have it call; the rest of its words tell how to allow it, which nobody should."""
 _SHOWN = 4
 _SHOWN_LETTERS = 100
 
@@ -89,11 +92,11 @@ def load(path: Path, *, mapped: bool = False) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        if "weights" in str(error).lower() and "global" in str(error).lower():
+        if wanted := _WANTED.search(str(error)):
             raise WeightsError(
-                f"{path.name} holds Python objects beside its numbers, which could run code when they are read: "
-                "refused. From a source that you trust, save the numbers alone: "
-                f"torch.save(network.state_dict(), FILE). ({first_line(error)})"
+                f"{path.name} holds Python objects ({_cut(wanted[1])}) beside its numbers, which could run code when "
+                "they are read: refused. From a source that you trust, save the numbers alone: "
+                "torch.save(network.state_dict(), FILE)"
             ) from error
         raise unreadable(path, error) from error
     except Exception as error:  # PyTorch's reader raises whatever the broken bytes lead to

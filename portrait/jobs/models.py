@@ -25,6 +25,7 @@ class Job(BaseModel):
         ordering = ["-created_at"]
         indexes = [
             models.Index(fields=["created_at"], name="job_unfinished", condition=models.Q(finished_at=None)),
+            models.Index(fields=["kind", "finished_at"], name="job_ended", condition=~models.Q(finished_at=None)),
         ]
 
     def __str__(self) -> str:

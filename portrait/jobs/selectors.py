@@ -71,9 +71,9 @@ def _open_items_of_job() -> "QuerySet[JobItem]":
     return JobItem.objects.filter(job=OuterRef("pk"), state__in=OPEN_STATES)
 
 
-def open_items(collection_id: UUID | None) -> int:
-    """How many items of a collection are yet to be done."""
-    return JobItem.objects.filter(job__collection_id=collection_id, state__in=OPEN_STATES).count()
+def open_items(collection_id: UUID | None, queue: str) -> int:
+    """How many items of a collection are yet to be done in a queue: none fills another's."""
+    return JobItem.objects.filter(job__collection_id=collection_id, job__queue=queue, state__in=OPEN_STATES).count()
 
 
 def queues_with_open_items() -> list[str]:

@@ -56,7 +56,7 @@ def create_job(
     Raises:
         QueueFullError: the collection has too much work waiting already.
     """
-    _require_room(collection_id, len(uploads) + items)
+    _require_room(collection_id, queue, len(uploads) + items)
     paused_until = timezone.now() if parked else None
     with atomic_with_files():
         job = Job.objects.create(
@@ -78,8 +78,8 @@ def create_job(
     return job
 
 
-def _require_room(collection_id: uuid.UUID | None, count: int) -> None:
-    waiting = selectors.open_items(collection_id)
+def _require_room(collection_id: uuid.UUID | None, queue: str, count: int) -> None:
+    waiting = selectors.open_items(collection_id, queue)
     if waiting + count > MAX_OPEN_ITEMS:
         raise QueueFullError(
             f"The collection has {waiting} pictures in the queue and {count} more would exceed the limit of "
@@ -205,7 +205,7 @@ def retry(*, job: Job) -> list[int]:
                 "This job has no failed picture that can be retried: only those are kept that failed "
                 "through no fault of their own."
             )
-        _require_room(job.collection_id, len(item_ids))
+        _require_room(job.collection_id, job.queue, len(item_ids))
         now = timezone.now()
         JobItem.objects.filter(id__in=item_ids).update(
             state=ItemState.WAITING,
@@ -241,6 +241,18 @@ def take_for_enqueueing(items: "QuerySet[JobItem]") -> list[int]:
 def park(*, item_ids: Sequence[int]) -> None:
     """Note that the broker did not take these items: they wait in the ledger."""
     JobItem.objects.filter(id__in=item_ids, state=ItemState.WAITING).update(paused_until=timezone.now())
+
+
+def delete_ended(*, jobs: "QuerySet[Job]", batch: int = 500, most: int = 20_000) -> int:
+    """Remove jobs that ended, in small transactions, at most so many at a time; answers how many."""
+    removed = 0
+    while removed < most:
+        ids = list(jobs.exclude(finished_at=None).order_by("finished_at").values_list("id", flat=True)[:batch])
+        if not ids:
+            break
+        _delete_jobs(Job.objects.filter(id__in=ids))
+        removed += len(ids)
+    return removed
 
 
 def delete_job(*, job: Job) -> None:

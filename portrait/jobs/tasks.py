@@ -25,7 +25,6 @@ GIVE_UP_AFTER = timedelta(hours=24)
 KEEP_JOBS = timedelta(days=30)
 
 SWEEP_BATCH = 2000
-PURGE_BATCH = 500
 
 DatabaseDown = (OperationalError, InterfaceError)
 NoBroker = (BrokerError, ConnectionError)
@@ -165,6 +164,5 @@ def queue_length(queue: str) -> int:
 @shared_task
 def purge() -> None:
     """Remove jobs that ended long ago, their reports are not kept for ever; and uploads that belong to no item."""
-    for job in selectors.finished_before(KEEP_JOBS)[:PURGE_BATCH]:
-        services.delete_job(job=job)
+    services.delete_ended(jobs=selectors.finished_before(KEEP_JOBS))
     uploads.remove_orphaned()

@@ -41,7 +41,7 @@ class LookedAtOnly(MadeByFrames):
 @admin.register(Caption)
 class CaptionAdmin(LookedAtOnly, admin.ModelAdmin[Caption]):  # type: ignore[misc]  # its paginator is of any rows
     list_display = ["text", "model", "camera", "shown_at", "picture"]
-    list_filter = ["model", "camera"]
+    list_filter = ["camera"]
     list_select_related = ["camera"]
     search_fields = ["text"]
     search_help_text = 'Words of a caption, as people type: dog "red car" or -bus'

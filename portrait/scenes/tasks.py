@@ -15,7 +15,7 @@ from portrait.core.errors import NotFoundError
 from portrait.gallery.models import Collection, Identity
 from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.registry import Handler
-from portrait.jobs.services import create_job, delete_job
+from portrait.jobs.services import create_job, delete_ended
 from portrait.jobs.tasks import enqueue_job
 from portrait.scenes.models import PersonInResult
 from portrait.scenes.selectors import Subject, captions_of, segmentations_of, subject_of
@@ -26,7 +26,7 @@ from portrait.scenes.services.looking import DEFAULT, How, Segmented, Told
 
 CAPTION, SEGMENT, DESCRIBE_PORTRAITS = "caption", "segment", "describe_portraits"
 KEEP_DONE = timedelta(hours=1)
-TIDY_BATCH = 500
+KEEP_SENT = timedelta(days=1)
 NO_RESULT: dict[str, Any] = {"status": "erased"}
 
 
@@ -143,7 +143,15 @@ class CaptionHandler:
         """With the names that people have now; a picture of the database with what is stored of it now."""
         kept = [_stored_caption(item.result) if _is_reference(item.result) else item.result for item in items]
         shown = iter(answers.presented([each for each in kept if each and "caption" in each]))
-        return [next(shown) if each and "caption" in each else each for each in kept]
+        answered = [next(shown) if each and "caption" in each else each for each in kept]
+        return [_without_people(item, each) for item, each in zip(items, answered, strict=True)]
+
+
+def _without_people(item: JobItem, answer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Of a picture that is stored, it is known who is in it, even where that was not asked."""
+    if not answer or "people" not in answer or item.job.parameters.get("people", True):
+        return answer
+    return answer | {"people": [], "caption_with_names": None, "names_reason": answers.NOBODY_ASKED}
 
 
 def _collection_of(item: JobItem) -> Collection:
@@ -248,9 +256,12 @@ HANDLERS: dict[str, Handler] = {
 
 @shared_task
 def tidy() -> None:
-    """Remove jobs that cameras' rules made and that went well: there is one each few seconds, and nobody asked."""
-    over = Job.objects.filter(
-        kind=DESCRIBE_FRAMES, parameters__has_key="camera", finished_at__lt=timezone.now() - KEEP_DONE
-    ).exclude(items__state=ItemState.FAILED)
-    for job in over.order_by("created_at")[:TIDY_BATCH]:
-        delete_job(job=job)
+    """Remove what is soon of no use: jobs that cameras' rules made (one each few seconds, and nobody asked), after an
+    hour, those that failed after a day; and jobs of pictures that were sent, with what was told of them, after a day:
+    who is in such a picture need not be known to us, so that no erasure finds it."""
+    ended = Job.objects.filter(finished_at__lt=timezone.now() - KEEP_DONE)
+    of_cameras = ended.filter(kind=DESCRIBE_FRAMES, parameters__has_key="camera")
+    delete_ended(jobs=of_cameras.exclude(items__state=ItemState.FAILED))
+    old = Job.objects.filter(finished_at__lt=timezone.now() - KEEP_SENT)
+    delete_ended(jobs=old.filter(kind=DESCRIBE_FRAMES, parameters__has_key="camera"))
+    delete_ended(jobs=old.filter(kind__in=[CAPTION, SEGMENT]).exclude(parameters__has_key="subjects"))

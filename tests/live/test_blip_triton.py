@@ -24,11 +24,28 @@ from inference.scenes.caption import Captioner
 from inference.scenes.wire import Task
 from inference.triton import TritonClient
 from inference.types import CaptionSettings
-from inference.weights.blip.importer import import_blip
+from inference.weights.blip.importer import MODEL_SOURCE, import_blip
 from tests.inference.tiny_blip import SIDE, make_reference, pictures, save
 from tests.live.conftest import Installation
 
 NAME = "blip-tiny"
+_SLOW_MODEL = """\
+{source}
+
+import time
+from inference.scenes import blip
+
+
+class _Slow(blip.Decoding):
+    def step(self, ids, rows):
+        with open({told!r}, "a") as told:
+            told.write(str(len(rows)) + chr(10))
+        time.sleep(0.2)
+        return super().step(ids, rows)
+
+
+blip.Decoding = _Slow
+"""
 WAYS = [
     CaptionSettings(),
     CaptionSettings(num_beams=1, min_length=0),
@@ -108,14 +125,23 @@ def test_a_bad_request_spoils_no_other_and_says_what_is_wrong(client: TritonClie
         assert told in str(answer)
 
 
-def test_who_gives_up_is_dropped_and_the_next_are_answered(client: TritonClient) -> None:
-    images = pictures(wire.GROUP)
-    many = wire.pack_tasks(
-        [Task(image, CaptionSettings(num_beams=10, min_length=39, max_length=40)) for image in images]
+def test_who_gives_up_is_dropped_and_the_next_are_answered(client: TritonClient, models: Path) -> None:
+    """Two tasks of a caller whose deadline passes; the model's program here is one that tells its steps and is slow."""
+    told = models / "steps.txt"
+    (models / NAME / "1" / "model.py").write_text(_SLOW_MODEL.format(told=str(told), source=MODEL_SOURCE))
+    client.load(NAME)
+    long = wire.pack_tasks(
+        [Task(image, CaptionSettings(num_beams=3, min_length=39, max_length=40)) for image in pictures(2)]
     )
+    short = wire.pack_tasks([Task(pictures(1)[0], CaptionSettings(min_length=0, max_length=3))])
     with pytest.raises(DeadlineExceededError):
-        client.infer(NAME, many, wire.OUTPUTS, deadline_s=0.01)
-    assert _infer(client, many)["text"].shape == (wire.GROUP, 1)
+        client.infer(NAME, long, wire.OUTPUTS, deadline_s=1.0)
+    assert _infer(client, short)["text"].shape == (1, 1)
+    steps = [int(line) for line in told.read_text().splitlines()]
+    given_up = [rows for rows in steps if rows in (2, 6)]  # pictures of the prompt's step, then three beams of each
+    assert 1 <= len(given_up) < 20, "a whole text of 40 tokens takes 39"
+    assert steps[-1] in (1, 3), "the other caller's came last"
+    assert _infer(client, long)["text"].shape == (2, 1)
 
 
 def test_a_broken_model_says_why_and_the_others_are_served(client: TritonClient) -> None:

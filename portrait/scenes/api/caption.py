@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from inference.types import CaptionSettings
 from portrait.core.auth import principal_of
+from portrait.core.errors import NotFoundError
 from portrait.core.models import Scope
 from portrait.core.pictures import PICTURE_PARSERS, picture_request
 from portrait.core.principal import Principal
@@ -28,7 +29,7 @@ from portrait.scenes.api.shapes import (
 )
 from portrait.scenes.selectors import Subject, captions_of, find_subject
 from portrait.scenes.services import answers, looking
-from portrait.scenes.services.keeping import keep, picture_of
+from portrait.scenes.services.keeping import GONE, keep, picture_of
 from portrait.scenes.services.looking import How, Picture, Told
 from portrait.scenes.tasks import start_captions
 
@@ -168,6 +169,8 @@ def _stored(subject: Subject, how: How) -> dict[str, Any]:
     if not isinstance(told, Told):
         raise told
     keep(subject=subject, told=told)
-    caption = captions_of(subject).get(model=told.model)
+    caption = captions_of(subject).filter(model=told.model).first()
+    if caption is None:
+        raise NotFoundError(GONE)
     kept = answers.stored_json(caption, subject)
     return answers.presented([kept if how.collection else kept | {"people": None, "reason": ""}])[0]

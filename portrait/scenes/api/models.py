@@ -65,7 +65,7 @@ class EngineControlView(APIView):
     required_scope = Scope.ADMIN
 
     def answer(self, name: str) -> Response:
-        return Response(EngineSerializer(next(each for each in engines.engines() if each.name == name)).data)
+        return Response(EngineSerializer(engines.engine(name)).data)
 
 
 class LoadEngineView(EngineControlView):

@@ -89,7 +89,7 @@ class FrameSceneView(SceneView):
         responses={200: SceneSerializer, **PictureOrJsonView.PNG_ANSWER},
     )
     def get(self, request: Request, id: str) -> Response | HttpResponse:
-        number = int(id) if id.isascii() and id.isdigit() else 0
+        number = int(id) if id.isascii() and id.isdigit() and len(id) < 20 else 0
         return self.answer(find_subject(principal_of(request), frame=number if number <= MAX_ID else 0))
 
 

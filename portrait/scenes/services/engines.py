@@ -1,5 +1,7 @@
 """Which networks there are, which of them a request gets, and loading and unloading them."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -15,12 +17,19 @@ from inference.config import (
     scene_task,
 )
 from inference.errors import ModelNotInstalledError, ModelNotLoadedError, ServerError
+from portrait.core.database import release_connection
 from portrait.core.errors import ConflictError, PortraitError
 from portrait.core.pipelines import inference_client, required_models, scene_spec
 from portrait.embedded.triton import sync_models
 
+logger = logging.getLogger(__name__)
+
 _SUGGESTED = {SceneTask.SEGMENTATION: "yolact-resnet50", SceneTask.CAPTIONING: "blip-base"}
 _SETTING = {SceneTask.SEGMENTATION: "PORTRAIT_SEGMENTER", SceneTask.CAPTIONING: "PORTRAIT_CAPTIONER"}
+_MINI = "-mini"
+_UNLOADED = "unloaded"
+"""What Triton says of a model that was unloaded on request."""
+_FAILED = "it could not be loaded; the inference server's log says why"
 
 
 class WrongModelError(PortraitError):
@@ -49,20 +58,29 @@ def engines() -> list[Engine]:
     Raises:
         ServerError: the inference server does not answer.
     """
+    release_connection()
     served = inference_client().models()
-    specs = _specs(served)
-    defaults = {*required_models(), *(_default(task, specs) for task in SceneTask)}
+    specs = {model.name: _spec(model.name) for model in served if model.loaded and scene_task(model.name)}
+    defaults = {*required_models(), *(_configured(task) or _default(task, served) for task in SceneTask)}
     return [
         Engine(
             name=model.name,
             task=_task_of(model.name),
             loaded=model.loaded,
             is_default=model.name in defaults,
-            reason=model.reason,
+            reason="" if model.loaded else _reason(model),
             spec=specs.get(model.name),
         )
         for model in served
     ]
+
+
+def engine(name: str) -> Engine:
+    """Raises ModelNotInstalledError if there is none of that name."""
+    found = next((each for each in engines() if each.name == name), None)
+    if found is None:
+        raise ModelNotInstalledError(_not_installed(name))
+    return found
 
 
 def chosen(task: SceneTask, name: str | None = None) -> str:
@@ -77,19 +95,13 @@ def chosen(task: SceneTask, name: str | None = None) -> str:
         ModelNotLoadedError: it is there, and not loaded.
         ServerError: the inference server does not answer.
     """
-    configured: str = getattr(settings.PORTRAIT, "segmenter" if task is SceneTask.SEGMENTATION else "captioner")
     served = inference_client().models()
-    if wanted := name or configured:
+    if wanted := name or _configured(task):
         return _named(task, wanted, served)
-    default = _default(task, _specs(served))
+    default = _default(task, served)
     if default is None:
-        raise ModelNotInstalledError(_none_message(task, served))
+        raise _none_error(task, served)
     return default
-
-
-def domain_of(name: str) -> str:
-    """What a model knows, if that is not what photos show; else empty."""
-    return scene_spec(name).domain
 
 
 def load(name: str) -> None:
@@ -98,11 +110,17 @@ def load(name: str) -> None:
     Raises:
         ModelNotInstalledError: it is not in the repository. ServerError: it cannot be loaded.
     """
+    release_connection()
     if "triton_url" not in settings.PORTRAIT.external:
         sync_models(settings.PORTRAIT)  # what was installed since the embedded server started
-    if name not in {model.name for model in inference_client().models()}:
-        raise ModelNotInstalledError(_not_installed(name))
-    inference_client().load(name)
+    _require_installed(name)
+    try:
+        inference_client().load(name)
+    except ServerError as error:
+        if error.retryable or isinstance(error, ModelNotInstalledError):
+            raise
+        logger.warning("the model %s cannot be loaded: %s", name, error)
+        raise ServerError(f"The model '{name}': {_FAILED}.") from error
 
 
 def unload(name: str) -> None:
@@ -113,9 +131,18 @@ def unload(name: str) -> None:
     """
     if name in required_models():
         raise ConflictError(f"'{name}' cannot be unloaded: no face can be recognised without it.")
+    release_connection()
+    _require_installed(name)
+    inference_client().unload(name)
+
+
+def _require_installed(name: str) -> None:
     if name not in {model.name for model in inference_client().models()}:
         raise ModelNotInstalledError(_not_installed(name))
-    inference_client().unload(name)
+
+
+def _configured(task: SceneTask) -> str:
+    return str(settings.PORTRAIT.segmenter if task is SceneTask.SEGMENTATION else settings.PORTRAIT.captioner)
 
 
 def _task_of(name: str) -> str:
@@ -124,28 +151,26 @@ def _task_of(name: str) -> str:
     return "face_detection" if name in DETECTORS else "face_embedding" if name in EMBEDDERS else "unknown"
 
 
-def _specs(served: list[ServedModel]) -> dict[str, SegmenterSpec | CaptionerSpec]:
-    """Of the loaded networks of scenes; one that cannot say what it is, is left out."""
-    found = {}
-    for model in served:
-        if model.loaded and scene_task(model.name):
-            try:
-                found[model.name] = scene_spec(model.name)
-            except ServerError:
-                continue
-    return found
+def _spec(name: str) -> SegmenterSpec | CaptionerSpec | None:
+    """None of a model that cannot say what it is."""
+    try:
+        return scene_spec(name)
+    except ServerError:
+        return None
 
 
-def _default(task: SceneTask, specs: dict[str, SegmenterSpec | CaptionerSpec]) -> str | None:
-    configured: str = getattr(settings.PORTRAIT, "segmenter" if task is SceneTask.SEGMENTATION else "captioner")
-    if configured:
-        return configured
+def _default(task: SceneTask, served: Sequence[ServedModel]) -> str | None:
+    """The first loaded one, in the order of preference, that knows what photos show."""
     order = {name: place for place, name in enumerate(SCENE_PREFERENCE)}
-    fit = [name for name, spec in specs.items() if scene_task(name) is task and not spec.domain]
-    return min(fit, key=lambda name: (order.get(name, len(order)), name), default=None)
+    loaded = [model.name for model in served if model.loaded and scene_task(model.name) is task]
+    for name in sorted(loaded, key=lambda each: (order.get(each, len(order)), each)):
+        spec = _spec(name)
+        if spec is not None and not spec.domain:
+            return name
+    return None
 
 
-def _named(task: SceneTask, name: str, served: list[ServedModel]) -> str:
+def _named(task: SceneTask, name: str, served: Sequence[ServedModel]) -> str:
     if scene_task(name) is not task:
         there = [model.name for model in served if scene_task(model.name) is task]
         known = f"; there are: {', '.join(there)}" if there else ""
@@ -154,15 +179,25 @@ def _named(task: SceneTask, name: str, served: list[ServedModel]) -> str:
     if found is None:
         raise ModelNotInstalledError(_not_installed(name))
     if not found.loaded:
-        why = f" ({found.reason})" if found.reason and found.reason != "unloaded" else ""
-        raise ModelNotLoadedError(
-            f"The model '{name}' is installed, but not loaded{why}: POST /api/v1/models/{name}/load loads it."
-        )
+        why = f" ({_reason(found)})" if _reason(found) else ""
+        raise ModelNotLoadedError(f"The model '{name}' is installed, but not loaded{why}: {_to_load(name)}")
     return name
 
 
+def _reason(model: ServedModel) -> str:
+    """For everybody: what the server itself says has its paths, and goes to the log."""
+    if model.reason in ("", _UNLOADED):
+        return ""
+    logger.warning("the model %s is not loaded: %s", model.name, model.reason)
+    return _FAILED
+
+
+def _to_load(name: str) -> str:
+    return f"POST /api/v1/models/{name}/load loads it."
+
+
 def _not_installed(name: str) -> str:
-    if name.endswith("-mini"):
+    if name.endswith(_MINI):
         return f"The model '{name}' is not installed: manage.py models build {name}."
     return (
         f"The model '{name}' is not installed. If it is a published one: manage.py models install {name} (manage.py "
@@ -170,12 +205,13 @@ def _not_installed(name: str) -> str:
     )
 
 
-def _none_message(task: SceneTask, served: list[ServedModel]) -> str:
-    suggested = _SUGGESTED[task]
-    message = f"No model for {task} is loaded. Install one: manage.py models install {suggested}."
-    others = [model.name for model in served if scene_task(model.name) is task]
+def _none_error(task: SceneTask, served: Sequence[ServedModel]) -> ServerError:
+    others = [model for model in served if scene_task(model.name) is task]
+    resting = [model.name for model in others if not model.loaded and not model.name.endswith(_MINI)]
+    if resting:
+        return ModelNotLoadedError(f"No model for {task} is loaded; {resting[0]} is there: {_to_load(resting[0])}")
+    message = f"No model for {task} is installed. Install one: manage.py models install {_SUGGESTED[task]}."
     if others:
-        message += (
-            f" There are {', '.join(others)}, which are used only where a request or {_SETTING[task]} names them."
-        )
-    return message
+        names = ", ".join(model.name for model in others)
+        message += f" There are {names}, which are used only where a request or {_SETTING[task]} names them."
+    return ModelNotInstalledError(message)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inference.errors import InvalidInferenceRequestError
-from inference.scenes.blip import BlipModel
+from inference.scenes.blip import BlipModel, Decoding, together
 from inference.scenes.generation import Ids, Wish, write
 from inference.scenes.wire import GROUP, Answer, Task
 from inference.types import CaptionSettings, FloatArray, Image
@@ -106,6 +106,40 @@ def test_the_score_is_the_mean_log_likelihood_of_the_tokens(imported: Imported, 
         logits = imported.reference.text_decoder(input_ids=ids, encoder_hidden_states=states).logits
     likelihoods = torch.log_softmax(logits[0, begun - 1 : -1], dim=-1).gather(1, ids[0, begun:, None])
     assert answer.score == pytest.approx(float(likelihoods.mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [-5.0, 5.0])
+def test_a_strong_length_penalty_never_answers_the_bare_prompt(model: BlipModel, penalty: float) -> None:
+    """Where all texts are equally long it decides nothing, however far below -1e9 it takes the scores."""
+    images = pictures(4)
+
+    def written(length_penalty: float) -> list[Answer]:
+        way = CaptionSettings(num_beams=3, min_length=40, max_length=40, length_penalty=length_penalty)
+        return [answer for answer in model.captions([Task(image, way, "a red") for image in images]) if answer]
+
+    found, plain = written(penalty), written(1.0)
+    assert [answer.token_ids for answer in found] == [answer.token_ids for answer in plain]
+    assert {len(answer.token_ids) for answer in found} == {40}
+    if penalty < 0:
+        assert max(answer.score for answer in found) < -1e9
+
+
+@pytest.mark.parametrize(("beams", "pictures_together"), [(1, 8), (3, 8), (4, 6), (7, 3), (10, 2)])
+def test_no_more_than_24_texts_advance_together(
+    model: BlipModel, beams: int, pictures_together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert together(beams) == pictures_together
+    sizes, decoding = [], BlipModel.decoding
+
+    def noted(self: BlipModel, images: Sequence[Image]) -> Decoding:
+        sizes.append(len(images))
+        return decoding(self, images)
+
+    monkeypatch.setattr(BlipModel, "decoding", noted)
+    way = CaptionSettings(num_beams=beams, min_length=0, max_length=6)
+    answers = model.captions([Task(image, way) for image in pictures(GROUP)])
+    assert all(answer is not None for answer in answers)
+    assert (max(sizes), sum(sizes)) == (pictures_together, GROUP)
 
 
 def test_who_no_longer_waits_is_dropped_and_the_others_go_on(model: BlipModel) -> None:

@@ -52,6 +52,13 @@ def test_numbers_beyond_the_file_are_no_text() -> None:
     assert Vocabulary(WORDS).decode([len(WORDS), red, len(WORDS) + 1, 3, -1]) == "red"
 
 
+def test_signs_that_the_file_lists_are_no_text() -> None:
+    words = [*WORDS, "[DEC]", "[ENC]", "[begin]"]
+    ids = [words.index(word) for word in ("[begin]", "[DEC]", "a", "red", "[ENC]", "[SEP]")]
+    assert Vocabulary(words).decode(ids) == "[begin] a red"
+    assert Vocabulary(words, signs=[ids[0]]).decode(ids) == "a red"
+
+
 def test_case_is_kept_where_the_model_wants_it() -> None:
     words = [*WORDS, "Red"]
     assert Vocabulary(words, lower_case=False).encode("Red red") == (len(WORDS), WORDS.index("red"))

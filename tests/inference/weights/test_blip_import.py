@@ -4,6 +4,9 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,9 @@ from inference.errors import ConversionMismatchError, WeightsError, WeightsNotFo
 from inference.scenes.blip import BlipModel, state_names
 from inference.scenes.wire import Answer, Task
 from inference.types import CaptionSettings
-from inference.weights.blip.importer import default_name, import_blip
+from inference.weights.blip.importer import MODEL_SOURCE, default_name, import_blip
 from inference.weights.imported import changed_files, read_record
+from inference.weights.sources import sha256_of
 from tests.inference.tiny_blip import MEAN, SIDE, STD, WORDS, make_reference, pictures, save
 
 torch = pytest.importorskip("torch", reason="the extra `convert`")
@@ -202,7 +206,11 @@ def test_encoder_and_decoder_are_those_of_transformers(published: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("given", "made"),
-    [("blip-image-captioning-base", "blip-image-captioning-base"), ("My Model_2", "blip-my-model-2")],
+    [
+        ("blip-image-captioning-base", "blip-image-captioning-base"),
+        ("blip_base", "blip-base"),
+        ("My Model_2", "blip-my-model-2"),
+    ],
 )
 def test_a_name_is_made_of_the_directorys(given: str, made: str, tmp_path: Path) -> None:
     assert default_name(tmp_path / given) == made
@@ -254,17 +262,75 @@ def _cut_bin(folder: Path) -> None:
 
 
 class _Malicious:
+    """Makes the folder `trace` when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = str(trace)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch /tmp/portrait-was-here",)
+        return os.mkdir, (self.trace,)
+
+
+TRACE = "portrait-was-here"
 
 
 def _malicious(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"weight": _Malicious()}))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"weight": _Malicious(folder / TRACE)}, protocol=2))
 
 
 def _malicious_archive(folder: Path) -> None:
-    _as_bin(folder, {**_tensors(folder), "more": _Malicious()})
+    _as_bin(folder, {**_tensors(folder), "more": _Malicious(folder / TRACE)})
+
+
+def _archive(change: Callable[[Path], object]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        _as_bin(folder, _tensors(folder))
+        change(folder / "pytorch_model.bin")
+
+    return spoil
+
+
+def _compressed(path: Path) -> None:
+    _rewritten(path, lambda _, data: data, zipfile.ZIP_DEFLATED)
+
+
+def _rewritten(path: Path, change: Callable[[str, bytes], bytes], way: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", way) as archive:
+        for name, data in records.items():
+            archive.writestr(name, change(name, data))
+
+
+def _bomb(path: Path) -> None:
+    """Names and shapes, then 200 MB of zeros, in a few hundred kilobytes."""
+    _rewritten(path, lambda name, data: data + bytes(200_000_000 if name.endswith("data.pkl") else 0), 8)
+    assert path.stat().st_size < 1_000_000
+
+
+def _long_outline(path: Path) -> None:
+    _rewritten(path, lambda name, data: data + bytes(20_000_000 if name.endswith("data.pkl") else 0))
+
+
+def _understated(path: Path) -> None:
+    """The first record of numbers says that it is larger than the file."""
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\x01\x02", 0, content.rindex(b"/data/0"))
+    for offset in (20, 24):  # compressed and real size
+        content[place + offset : place + offset + 4] = (1 << 30).to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def _nested() -> Any:
+    return torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+
+
+def _written(name: str, content: bytes) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return spoil
 
 
 def _index(content: dict[str, Any]) -> Callable[[Path], None]:
@@ -318,14 +384,40 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut": (_cut("model.safetensors", 0.7), "damaged"),
     "empty": (_cut("model.safetensors", 0), "damaged"),
     "cut bin": (_cut_bin, "damaged"),
-    "program": (_malicious, "could run a program: it was not loaded"),
-    "program in archive": (_malicious_archive, "could run a program: it was not loaded"),
+    "program": (_malicious, r"\(posix.mkdir\) .* could run code when they are read: refused"),
+    "program in archive": (_malicious_archive, r"\(posix.mkdir\) .* could run code when they are read: refused"),
+    "web page": (_written("model.safetensors", b"\n<!DOCTYPE html><html>Quota exceeded"), "is a web page, not weights"),
+    "pointer": (_written("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid"), "git lfs pull"),
+    "bomb": (_archive(_bomb), "was compressed"),
+    "compressed": (_archive(_compressed), "was compressed, which PyTorch never does"),
+    "long outline": (_archive(_long_outline), "claims to hold more than it can"),
+    "understated": (_archive(_understated), "claims to hold more than it can"),
+    "meta tensor": (_changed(lambda tensors: tensors.update(a=torch.ones(2, device="meta"))), "'a' .* plain tensors"),
+    "sparse tensor": (_changed(lambda tensors: tensors.update(a=torch.ones(2).to_sparse())), "'a' .* plain tensors"),
+    "nested tensor": (_changed(lambda tensors: tensors.update(a=_nested())), "'a' .* plain tensors"),
+    "complex tensor": (_changed(lambda tensors: tensors.update(a=torch.ones(2) * 1j)), "'a' .* plain tensors"),
+    "no name": (_changed(lambda tensors: tensors.update({5: torch.ones(2)})), "'5' .* plain tensors"),  # type: ignore[dict-item]
+    "eight bits": (
+        _changed(lambda tensors: tensors.update({_QUERY: tensors[_QUERY].to(torch.float8_e4m3fn)})),
+        "quantised",
+    ),
+    "too wide": (_text(hidden_size=65536), "hidden_size is 65536, not a whole number of 1 to 4096"),
+    "too many layers": (_vision(num_hidden_layers=65), "num_hidden_layers is 65"),
+    "too many words": (_text(vocab_size=1 << 20), "vocab_size"),
+    "too few positions": (_text(max_position_embeddings=2), "max_position_embeddings is 2"),
+    "too many patches": (_vision(image_size=1024, patch_size=2), "262144 patches"),
+    "too large": (
+        _vision(hidden_size=4096, intermediate_size=16384, num_hidden_layers=60, num_attention_heads=16),
+        "no BLIP is so large",
+    ),
+    "large config": (_written("config.json", b" " * 2_000_000 + b"{}"), "more than 1048576 bytes"),
+    "large vocabulary": (_written("vocab.txt", b"a\n" * 3_000_000), "more than 4194304 bytes"),
     "missing": (_changed(lambda tensors: tensors.pop(_QUERY)), f"missing: {_QUERY}"),
     "unexpected": (_changed(lambda tensors: tensors.update(strange=torch.ones(1))), "unexpected: strange"),
     "shape": (_changed(lambda tensors: tensors.update({_QUERY: torch.ones(32, 31)})), "config.json wants"),
     "integers": (_changed(lambda tensors: tensors.update({_QUERY: torch.ones(32, 32).char()})), "quantised"),
     "not finite": (_changed(lambda tensors: tensors[_QUERY].fill_(float("nan"))), "not finite"),
-    "no tensor": (_changed(lambda tensors: tensors.update(epoch=3)), "'epoch', a int"),
+    "no tensor": (_changed(lambda tensors: tensors.update(epoch=3)), r"'epoch' \(int\) should be plain"),
     "untied": (
         _changed(lambda tensors: tensors.update({"text_decoder.cls.predictions.decoder.weight": torch.ones(5, 5)})),
         "only tied networks",
@@ -347,13 +439,100 @@ def test_what_cannot_be_imported_is_refused_and_leaves_nothing(case: str, folder
     with pytest.raises(WeightsError, match=told):
         _import(folder, tmp_path)
     assert not (tmp_path / "models").exists()
-    assert not Path("/tmp/portrait-was-here").exists()
+    assert not (folder / TRACE).exists()
 
 
-@pytest.mark.parametrize("name", ["yolact-base", "blip-", "blip-../x", "blip-A", "Blip-a", "blip-a/b"])
+@pytest.mark.parametrize(
+    "name",
+    ["yolact-base", "blip-", "blip-../x", "blip-A", "Blip-a", "blip-a/b", "blip-a.", "blip-a-", "blip-" + 60 * "x"],
+)
 def test_a_name_that_cannot_be_one_is_refused(name: str, published: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="begins with blip-"):
+    with pytest.raises(WeightsError, match=r"begins with 'blip-'.*--name"):
         import_blip(weights=published, name=name, models_dir=tmp_path)
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(published: Path, tmp_path: Path) -> None:
+    """Every caption would be: with the usual settings a text has 20 tokens."""
+    _import(published, tmp_path, prompt="a " * 18)
+    for prompt, told in (("a " * 19, "20 tokens long"), ("a " * 91, "92 tokens long"), ("\udcff", "no text")):
+        with pytest.raises(WeightsError, match=told):
+            _import(published, tmp_path, prompt=prompt)
+    (answer, *_) = _captions(tmp_path / "models" / NAME)
+    assert answer is not None
+
+
+def test_what_the_file_claims_takes_no_memory_before_the_weights_are_seen(folder: Path, tmp_path: Path) -> None:
+    """2.4 GB, if the network were built first; in a process of its own, whose peak is looked at."""
+    _vision(hidden_size=2048, intermediate_size=8192, num_hidden_layers=12, num_attention_heads=16)(folder)
+    program = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from inference.weights.blip.importer import import_blip\n"
+        "try:\n"
+        f"    import_blip(weights=Path({str(folder)!r}), name='blip-a', models_dir=Path({str(tmp_path)!r}))\n"
+        "except Exception as error:\n"
+        "    print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    told, peak_kib = ended.stdout.splitlines()
+    assert "do not belong together" in told or "not those of the network" in told
+    assert int(peak_kib) < 1_500_000
+
+
+def test_what_the_vocabulary_calls_the_beginning_is_not_part_of_a_caption(folder: Path, tmp_path: Path) -> None:
+    """Some directories list [DEC] and [ENC] in vocab.txt, which are then not beyond it."""
+    expected = _captions(_import(folder, tmp_path))
+    _words(lambda words: [*words, "[DEC]", "[ENC]"])(folder)
+    found = _captions(_import(folder, tmp_path))
+    assert found == expected
+    assert any(answer and answer.text for answer in found)
+
+
+def test_a_padding_number_that_nobody_uses_refuses_no_model(folder: Path, tmp_path: Path) -> None:
+    _text(pad_token_id=-1)(folder)
+    assert _import(folder, tmp_path).is_dir()
+
+
+def test_all_files_that_decide_are_recorded(folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": content}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    _import(folder, tmp_path)
+    files = read_record(tmp_path / "models", NAME)["origin"]["files"]
+    assert files == {
+        name: sha256_of(folder / name)
+        for name in (
+            "config.json", "processor_config.json", "tokenizer_config.json", "vocab.txt", "model.safetensors"
+        )
+    }  # fmt: skip
+    assert json.loads((tmp_path / "models" / NAME / "1" / "blip.json").read_text())["lower_case"] is False
+
+
+@pytest.mark.parametrize("name", ["写真", "---", "blip", "BLIP_"])
+def test_a_directory_whose_name_says_nothing_asks_for_one(name: str, published: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(published, tmp_path / name))
+    with pytest.raises(WeightsError, match="--name"):
+        import_blip(weights=folder, name=None, models_dir=tmp_path / "models")
+
+
+def test_the_models_program_finds_inference_by_pythonpath_alone(tmp_path: Path) -> None:
+    """As the server starts it: PYTHONPATH is set, but this Python does not read it. What is found says from where."""
+    package = tmp_path / "modules" / "inference" / "scenes"
+    package.mkdir(parents=True)
+    (package / "triton_model.py").write_text("class TritonPythonModel:\n    here = __file__\n")
+    (tmp_path / "model.py").write_text(MODEL_SOURCE)
+    program = f"import runpy, sys\nprint(runpy.run_path({str(tmp_path / 'model.py')!r})['TritonPythonModel'].here)\n"
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", program],  # -I: sys.path knows neither PYTHONPATH nor the working directory
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": f"/nowhere:{tmp_path / 'modules'}"},
+        cwd="/",
+    )
+    assert ended.stdout.strip() == str(package / "triton_model.py"), ended.stderr
 
 
 def test_a_file_instead_of_a_directory_is_refused(published: Path, tmp_path: Path) -> None:
@@ -386,9 +565,6 @@ def test_graphs_that_differ_from_torch_are_refused(
 
 def test_without_torch_the_message_says_what_to_install(published: Path, tmp_path: Path) -> None:
     """In a process of its own, in which torch cannot be imported."""
-    import subprocess
-    import sys
-
     program = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"

@@ -118,11 +118,11 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
         imported(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>Not found</html>", bytes(range(256)) * 40])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", bytes(range(256)) * 40])
 def test_what_is_no_checkpoint_is_refused(file: Path, content: bytes) -> None:
     file.write_bytes(content)
 
-    with pytest.raises(WeightsError, match="not a PyTorch checkpoint, or is damaged or cut off"):
+    with pytest.raises(WeightsError, match="not a file of PyTorch's, or is damaged or cut off"):
         imported(file)
 
 
@@ -141,18 +141,56 @@ def test_a_file_of_absurd_size_is_not_read(tmp_path: Path, monkeypatch: pytest.M
     with file.open("wb") as sparse:
         sparse.truncate(3 * 1024**3)
 
-    with pytest.raises(WeightsError, match="no YOLACT checkpoint is so large"):
+    with pytest.raises(WeightsError, match="no weights known here are so large"):
         imported(file)
 
 
-def test_an_archive_that_grows_absurdly_is_not_read(tiny: State, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data/0", bytes(4_000_000))
-    monkeypatch.setattr(checkpoint, "_MAX_BYTES", 1_000_000)
+def test_an_archive_that_grows_absurdly_is_not_read(tiny: State, file: Path) -> None:
+    saved(tiny, file)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/99", bytes(40_000_000))
 
-    assert file.stat().st_size < 100_000
-    with pytest.raises(WeightsError, match="so large"):
+    assert file.stat().st_size < 10_000_000
+    with pytest.raises(WeightsError, match="was compressed"):
         imported(file)
+
+
+def test_numbers_that_were_compressed_are_not_taken_for_others(tiny: State, file: Path) -> None:
+    with zipfile.ZipFile(saved(tiny, file)) as source:
+        records = {name: source.read(name) for name in source.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, data in records.items():
+            target.writestr(name, data)
+
+    with pytest.raises(WeightsError, match="was compressed, which PyTorch never does"):
+        imported(file)
+
+
+@pytest.mark.parametrize("begins", [b"", b"\xef\xbb\xbf\r\n "])
+def test_a_web_page_in_place_of_the_file_is_told(file: Path, begins: bytes) -> None:
+    """Google Drive answers so when too many have fetched a file."""
+    file.write_bytes(begins + b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title>")
+
+    with pytest.raises(WeightsError, match="the address answered a page instead of the file"):
+        imported(file)
+
+
+def test_a_damaged_table_of_contents_is_told(tiny: State, file: Path) -> None:
+    content = bytearray(saved(tiny, file).read_bytes())
+    content[content.index(b"PK\x01\x02") + 1] = 0
+    file.write_bytes(content)
+    assert zipfile.is_zipfile(file)
+
+    with pytest.raises(WeightsError, match="damaged or cut off"):
+        imported(file)
+
+
+def test_a_block_with_an_endless_number_is_no_block(tiny: State, file: Path) -> None:
+    name = f"backbone.layers.0.{'9' * 5000}.conv1.weight"
+
+    with pytest.raises(WeightsError, match=r"it has backbone\.layers\.0\.99") as caught:
+        imported(saved(tiny | {name: torch.zeros(1)}, file), variant="tiny")
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -161,10 +199,12 @@ def test_an_archive_that_grows_absurdly_is_not_read(tiny: State, file: Path, mon
         ([1, 2], "holds a list"),
         ({}, "holds a dict"),
         (torch.zeros(3), "holds a Tensor"),
-        ({"a": 1}, "a should be plain tensors"),
+        ({"a": 1}, r"'a' \(int\) should be plain tensors"),
         ({"a": torch.zeros(3).to_sparse()}, "plain tensors"),
         ({"a": torch.zeros(3, dtype=torch.complex64)}, "plain tensors"),
         ({"a": torch.zeros(3, device="meta")}, "plain tensors"),
+        ({"a": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}, "plain tensors"),
+        ({5: torch.zeros(3)}, "plain tensors"),
         ({"fc.weight": torch.zeros(3)}, "not a YOLACT checkpoint: it has names such as fc.weight"),
         ({"backbone._preconv.0.weight": torch.zeros(3)}, "DarkNet"),
         ({"maskiou_net.0.weight": torch.zeros(3)}, r"YOLACT\+\+"),
@@ -198,6 +238,10 @@ def spoiled(tensor: Tensor, value: float) -> Tensor:
         (
             lambda state: state.update({"prediction_layers.0.conf_layer.weight": torch.zeros(3)}),
             "not 3 times the classes",
+        ),
+        (
+            lambda state: state.update({"proto_net.0.bias": torch.zeros(8, dtype=torch.int8)}),
+            "proto_net.0.bias holds torch.int8; quantised",
         ),
         (
             lambda state: state.update({"proto_net.0.bias": spoiled(state["proto_net.0.bias"], float("nan"))}),

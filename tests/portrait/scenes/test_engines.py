@@ -13,14 +13,14 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from inference.config import SceneTask, spec_from_json
-from inference.errors import ModelNotInstalledError, ModelNotLoadedError, ServerUnavailableError
+from inference.errors import ModelNotInstalledError, ModelNotLoadedError, ServerError, ServerUnavailableError
 from inference.weights.imported import Origin, Served, Wire, read_record, write_imported
 from inference.weights.mini.install import MINIS
 from portrait.core.models import Scope
 from portrait.core.pipelines import inference_client
 from portrait.gallery.models import Collection
 from portrait.scenes.services import engines
-from tests.api_clients import MakeClient
+from tests.api_clients import MakeClient, b64, plain_jpeg
 
 pytestmark = pytest.mark.django_db
 
@@ -92,7 +92,6 @@ def test_a_model_that_knows_shapes_only_is_never_taken_unasked() -> None:
     with pytest.raises(ModelNotInstalledError, match="models install blip-base"):
         engines.chosen(SceneTask.CAPTIONING)
     assert engines.chosen(SceneTask.SEGMENTATION, "yolact-mini") == "yolact-mini"
-    assert "shapes" in engines.domain_of("yolact-mini")
 
 
 def test_the_settings_may_name_it(settings: Settings) -> None:
@@ -130,8 +129,30 @@ def test_an_unloaded_model_says_how_to_load_it(admin: APIClient, install: Instal
     assert answer.json()["loaded"] is False
     with pytest.raises(ModelNotLoadedError, match="POST /api/v1/models/yolact-of-ours/load"):
         engines.chosen(SceneTask.SEGMENTATION, "yolact-of-ours")
-    with pytest.raises(ModelNotInstalledError):
+    with pytest.raises(ModelNotLoadedError, match="yolact-of-ours is there: POST /api/v1/models/yolact-of-ours/load"):
         engines.chosen(SceneTask.SEGMENTATION)
+
+
+def test_a_broken_model_tells_no_path(admin: APIClient, install: Install, embedded_models: Path) -> None:
+    install("yolact-broken")
+    inference_client().unload("yolact-broken")
+    (embedded_models / "yolact-broken" / "1" / "model.onnx").write_bytes(b"no network")
+    with pytest.raises(ServerError):
+        inference_client().load("yolact-broken")
+
+    answers = [
+        admin.get("/api/v1/models"),
+        admin.post("/api/v1/models/yolact-broken/load"),
+        admin.post("/api/v1/segment", {"image": b64(plain_jpeg()), "model": "yolact-broken"}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 503, 503]
+    for answer in answers:
+        assert "yolact-broken" in answer.content.decode()
+        assert not any(
+            part in answer.content.decode() for part in ("/triton", ".onnx", ".py", "Traceback", "127.0.0.1")
+        )
+    assert "could not be loaded" in names_of(answers[0])["yolact-broken"]["reason"]
 
 
 def test_unloading_and_loading_again(admin: APIClient) -> None:

@@ -15,16 +15,19 @@ from portrait.cameras.models import Frame
 from portrait.cameras.selectors import cameras_named
 from portrait.core.errors import PortraitError
 from portrait.gallery.models import Collection, Portrait
+from portrait.jobs.selectors import open_items
 from portrait.scenes.models import Caption, Segmentation
 from portrait.scenes.selectors import untold
 from portrait.scenes.services.cameras import check_model
-from portrait.scenes.services.due import DESCRIBE_FRAMES
+from portrait.scenes.services.due import DESCRIBE_FRAMES, QUEUE
 from portrait.scenes.services.engines import chosen
 from portrait.scenes.services.looking import DEFAULT, DESCRIBE
 from portrait.scenes.tasks import DESCRIBE_PORTRAITS, start_describing
 
 ITEMS_A_JOB = 1000
 READ_AT_ONCE = 2000
+MOST_WAITING = 5000
+"""Pictures of a collection; the queue takes twice as many."""
 
 
 class Command(BaseCommand):
@@ -65,6 +68,12 @@ class Command(BaseCommand):
     def _jobs(self, options: dict[str, Any], models: dict[str, str]) -> int:
         made = 0
         for kind, collection_id, subjects in self._batches(options, models):
+            if open_items(collection_id, QUEUE) + len(subjects) > MOST_WAITING:
+                self.stdout.write(
+                    f"{MOST_WAITING} pictures wait already, which leaves the cameras room for theirs: run this again "
+                    "with --missing when they are done."
+                )
+                return max(made, 1)
             job = start_describing(kind=kind, collection_id=collection_id, subjects=subjects, **models)
             self.stdout.write(f"{len(subjects)} to do: GET /api/v1/jobs/{job.pk}")
             made += 1
