@@ -1,10 +1,10 @@
-"""A BLIP model in Triton's Python backend: what a model's three-line `model.py` imports.
+"""A BLIP model in Triton's Python backend: what a model's `model.py` imports.
 
 One instance owns both sessions and the loop, so that keys and values never leave its process. Its memory, measured with
 random weights of the base model's size (files of 0.9 GB) in a process of its own: 1.4 GB once it is loaded (the runtime
 holds the embedding a second time, turned for the last product), hardly more with one picture and three beams. A batch
 may have eight pictures, whose keys and values are 42 MB each, but no more than 24 texts advance together: the most was
-1.9 GB, with eight pictures, three beams and 64 tokens, and 1.6 GB with ten beams, of which 1.5 GB stay.
+1.94 GB, with eight pictures, three beams and 64 tokens, and 1.6 GB with ten beams, of which 1.5 GB stay.
 """
 
 import json

@@ -111,6 +111,27 @@ def _new_folder(models_dir: Path, name: str) -> Iterator[Path]:
         raise
 
 
+def adopt(folder: Path, models_dir: Path) -> Path:
+    """Move an imported model into the repository, in place of one of the same name; answers its folder there. Both
+    are on one file system."""
+    _recover(models_dir)
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_NEW, dir=models_dir))
+    folder.rename(new)  # over the empty one, whose name is nobody else's
+    _take_place(new, models_dir / folder.name)
+    return models_dir / folder.name
+
+
+def remove_imported(models_dir: Path, name: str) -> None:
+    """Remove a model from the repository.
+
+    Raises:
+        WeightsNotFoundError: it is not there.
+    """
+    if name not in imported_names(models_dir):
+        raise WeightsNotFoundError(f"no imported model {name!r} in {models_dir}")
+    shutil.rmtree(models_dir / name)
+
+
 def _take_place(new: Path, target: Path) -> None:
     """Between two renames there is no model of that name; whoever is killed there leaves the old one to `_recover`."""
     old = new.with_name(new.name.removesuffix(_NEW) + _OLD)

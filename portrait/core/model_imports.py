@@ -1,10 +1,13 @@
 """`manage.py models import`: its arguments, and which importer gets them."""
 
+import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from inference.errors import WeightsError
+from inference.weights.imported import adopt, imported_names
+from inference.weights.mini.install import mini_names
 
 KINDS = ("yolact", "blip")
 
@@ -22,6 +25,7 @@ def add_import_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--variant", choices=("resnet50", "base", "im700"), help="yolact: which network it is")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="yolact: names of the classes, one a line")
     parser.add_argument("--prompt", default="", help="blip: the beginning of every sentence, if it was trained so")
+    parser.add_argument("--replace", action="store_true", help="take the place of an installed model of that name")
     parser.add_argument("--licence", default="not stated", help="of these weights; shown by `models list`")
 
 
@@ -34,14 +38,52 @@ def import_weights(
     labels: Path | None,
     prompt: str,
     licence: str,
+    replace: bool,
     models_dir: Path,
     **options: Any,
 ) -> Path:
     """Convert weights and write the model; answers its folder.
 
     Raises:
-        WeightsError: the weights, or an argument, are not right; nothing is written then.
+        WeightsError: the weights, or an argument, are not right, or a model of that name is there and `replace` was
+            not said; nothing is written then.
     """
+    if name:
+        _require_free(models_dir, name, replace)
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".import.", suffix=".tmp", dir=models_dir) as temporary:
+        made = _import(
+            kind=kind,
+            weights=weights,
+            name=name,
+            variant=variant,
+            labels=labels,
+            prompt=prompt,
+            licence=licence,
+            models_dir=Path(temporary),
+        )
+        _require_free(models_dir, made.name, replace)  # weights may name the model themselves
+        return adopt(made, models_dir)
+
+
+def _require_free(models_dir: Path, name: str, replace: bool) -> None:
+    if name in mini_names():
+        raise WeightsError(f"{name!r} is the name of a small model of ours: choose another --name")
+    if name in imported_names(models_dir) and not replace:
+        raise WeightsError(f"there is a model {name!r}: choose another --name, or say --replace")
+
+
+def _import(
+    *,
+    kind: str,
+    weights: Path,
+    name: str | None,
+    variant: str | None,
+    labels: Path | None,
+    prompt: str,
+    licence: str,
+    models_dir: Path,
+) -> Path:
     if kind == "yolact":
         if prompt:
             raise WeightsError("--prompt is for blip: YOLACT writes nothing")

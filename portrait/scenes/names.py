@@ -1,12 +1,15 @@
 """Names of people in a sentence that a network wrote: put in only where it is plain whom it speaks of. Pure.
 
-The sentence is read as English. A phrase that speaks of a person is replaced only if it is the only one that does, and
-the picture shows exactly as many faces, all of people who are known. Everything else is refused, with the reason.
+The sentence is read as English. A phrase that speaks of a person is replaced only if the picture shows exactly as many
+faces, all of people who are known, and if every other word of the sentence is known to speak of nobody else
+(`portrait.scenes.words`). Everything else is refused, with the reason: a sentence without names is no lie.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from portrait.scenes import words
 
 _MALE = {"man", "boy", "guy", "gentleman"}
 _FEMALE = {"woman", "girl", "lady"}
@@ -16,47 +19,28 @@ _PLURAL = {
     *("men", "boys", "guys", "gentlemen", "women", "girls", "ladies"),
     *("people", "persons", "children", "kids", "babies", "toddlers", "adults", "teenagers"),
 }
-# Words that speak of somebody too, or of several: with one of them it is not plain any more who is meant.
-_OTHERS = {
-    *("he", "she", "him", "they", "them", "himself", "herself", "themselves", "someone", "somebody", "everyone"),
-    *("everybody", "anyone", "anybody", "nobody", "i", "me", "we", "us", "you", "other", "others", "another", "each"),
-    *("couple", "group", "crowd", "family", "team", "audience", "pair", "twins", "trio", "band", "crew", "pedestrian"),
-    *("pedestrians", "mother", "father", "mom", "dad", "parent", "parents", "son", "sons", "daughter", "daughters"),
-    *("brother", "brothers", "sister", "sisters", "wife", "husband", "friend", "friends", "bride", "groom", "infant"),
-    *("male", "female", "males", "females", "human", "humans", "student", "students", "teacher", "doctor", "nurse"),
-    *("worker", "workers", "player", "players", "surfer", "surfers", "skier", "skiers", "snowboarder", "rider"),
-    *("riders", "driver", "skateboarder", "batter", "pitcher", "catcher", "umpire", "chef", "cook", "officer"),
-    *("policeman", "police", "soldier", "soldiers", "fireman", "businessman", "cowboy", "king", "queen", "president"),
-    *("actor", "actress", "singer", "musician", "dancer", "dancers", "model", "tourist", "tourists", "passenger"),
-    *("passengers", "shopper", "shoppers", "customer", "customers", "vendor", "waiter", "waitress", "athlete"),
-    *("athletes", "astronaut", "priest", "judge", "politician", "farmer", "hiker", "hikers", "cyclist", "cyclists"),
-    *("biker", "bikers", "jockey", "spectator", "spectators", "fan", "fans", "sir", "women's", "elderly", "youth"),
-}
 _ARTICLES = {"a", "an", "one", "the"}
 _ADJECTIVES = {
-    *("young", "younger", "old", "older", "middle-aged", "little", "small", "tall", "big", "bald", "bearded"),
-    *("beautiful", "pretty", "handsome", "smiling", "happy", "cute", "adult", "blond", "blonde", "single"),
+    *("young", "younger", "old", "older", "middle-aged", "elderly", "little", "small", "tall", "big", "bald"),
+    *("bearded", "beautiful", "pretty", "handsome", "smiling", "happy", "cute", "adult", "blond", "blonde", "single"),
 }
-# What may follow the phrase. Anything else may belong to it ("a baby elephant"), and then it is no person.
-_FOLLOWERS = {
-    *("in", "on", "at", "with", "without", "by", "near", "next", "behind", "beside", "under", "over", "from", "of"),
-    *("inside", "outside", "between", "against", "above", "below", "into", "through", "across", "along", "around"),
-    *("is", "are", "was", "were", "and", "who", "that", "has", "have", "while", "as", "to", "up", "down", "out"),
-    *("wears", "wear", "holds", "hold", "sits", "sit", "stands", "stand", "walks", "walk", "rides", "ride", "looks"),
-    *("look", "plays", "play", "smiles", "smile", "eats", "eat", "poses", "pose", "talks", "talk", "runs", "run"),
-    *("dressed", "seated", "posed", "surrounded", "covered", "wrapped", "sitting", "standing", "wearing", "holding"),
-    *("walking", "riding", "looking", "playing", "smiling", "eating", "posing", "talking", "running", "laying"),
-    *("lying", "taking", "making", "using", "cutting", "working", "reading", "drinking", "jumping", "swinging"),
-    *("flying", "carrying", "driving", "sleeping", "throwing", "hitting", "catching", "surfing", "skiing", "leaning"),
-    *("speaking", "singing", "dancing", "cooking", "giving", "showing", "touching", "feeding", "petting", "watching"),
-    *("having", "being", "doing", "getting", "waiting", "crossing", "kneeling", "laughing", "pointing", "preparing"),
-}
-_HIS = {"his": _FEMALE, "her": _MALE}
-"""Whose they may not be."""
 
-_WORD = re.compile(r"[A-Za-z]+(?:['’-][A-Za-z]+)*")
-_STOP = re.compile(r"\s*(?:$|[.,;:!?)])")
-_POSSESSIVE = re.compile(r"\s*['’]\s*s\b")
+_KIND = r"(?:(?:blurry|blurred|old|color|colour|vintage|close ?-? ?up|black and white) )?"
+_PICTURE = rf"(?:an? |the )?{_KIND}(?:picture|photo|photograph|image|portrait|shot|snapshot|selfie|close ?-? ?up) of"
+_OPENING = re.compile(rf"(?:|{_PICTURE}|there is|there are|this is|these are|it is)")
+_ANIMAL = "|".join(sorted(words.ANIMALS | words.VEHICLES))
+_LOOKS = "|".join(sorted(words.LOOKS))
+_BESIDE = r"next to|beside|behind|near|in front of|with|by"
+_COMPANION = re.compile(
+    rf"(?:there is )?(?:an?|the) (?:(?:{_LOOKS}) (?:and )?)*(?:{_ANIMAL}) "
+    rf"(?:(?:is |that is )?(?:sitting|standing|walking|running|lying|laying|sleeping|parked) )?(?:{_BESIDE})"
+)
+"""What else may come before one person: "a dog sitting next to ". """
+
+_TOKEN = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*|[^\sA-Za-z]")
+_LONGEST = max(map(len, words.PHRASES))
+_NO_SAYING = "The sentence does not say plainly how many people it speaks of."
+_NO_PERSON = "It is not plain whether the sentence speaks of a person there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +61,10 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class _Phrase:
-    """Words of the sentence that speak of people, by their places in it."""
+    """Words of the sentence that speak of people. first, last: tokens; start, end: characters."""
 
+    first: int
+    last: int
     start: int
     end: int
     count: int
@@ -102,68 +88,143 @@ def with_names(sentence: str, faces: Sequence[Face]) -> Named:
     return Named(sentence[: phrase.start] + " and ".join(names) + sentence[phrase.end :])
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """The words of a sentence: their places, and as they are compared, with and without "'s"."""
-
-    sentence: str
-    places: tuple[tuple[int, int], ...]
-    plain: tuple[str, ...]
-    bases: tuple[str, ...]
-
-    def joined(self, index: int) -> bool:
-        """Whether nothing but space stands between this word and the one before."""
-        return index > 0 and self.sentence[self.places[index - 1][1] : self.places[index][0]].isspace()
-
-
-def _words(sentence: str) -> _Words:
-    found = list(_WORD.finditer(sentence))
-    plain = tuple(word.group().lower() for word in found)
-    bases = tuple(re.sub(r"['’]s$", "", word) for word in plain)
-    return _Words(sentence, tuple(word.span() for word in found), plain, bases)
-
-
 def _only_phrase(sentence: str) -> _Phrase | str:
     """The one phrase that speaks of people; or why there is none that can be replaced."""
-    words = _words(sentence)
-    nouns = [place for place, base in enumerate(words.bases) if base in _SINGULAR | _PLURAL]
+    places = [match.span() for match in _TOKEN.finditer(sentence)]
+    tokens = [sentence[start:end].lower() for start, end in places]
+    nouns = [place for place, token in enumerate(tokens) if token in _SINGULAR | _PLURAL]
     if not nouns:
         return "The sentence does not speak of a person in words that are known here."
-    if len(nouns) > 1 or any(base in _OTHERS for base in words.bases):
+    if len(nouns) > 1:
         return "The sentence speaks of several people, or in words that may mean somebody else."
-    noun = words.bases[nouns[0]]
-    if any(whose in words.plain and noun in not_theirs for whose, not_theirs in _HIS.items()):
-        return "The sentence speaks of somebody else too."
-    if not _may_end(words, nouns[0]):
-        return "It is not plain whether the sentence speaks of a person there."
-    return _phrase(words, nouns[0])
+    phrase = _phrase(tokens, places, nouns[0])
+    if isinstance(phrase, str):
+        return phrase
+    return _problem_before(tokens, phrase) or _problem_after(tokens, phrase) or phrase
 
 
-def _end(words: _Words, noun: int) -> int:
-    """Where the noun ends, a "'s" left out."""
-    return words.places[noun][1] - (len(words.plain[noun]) - len(words.bases[noun]))
-
-
-def _may_end(words: _Words, noun: int) -> bool:
-    rest = words.sentence[_end(words, noun) :]
-    following = words.bases[noun + 1] if noun + 1 < len(words.bases) else None
-    return bool(_STOP.match(rest) or _POSSESSIVE.match(rest)) or following in _FOLLOWERS
-
-
-def _phrase(words: _Words, noun: int) -> _Phrase | str:
+def _phrase(tokens: list[str], places: list[tuple[int, int]], noun: int) -> _Phrase | str:
     """Back from the noun over its adjectives to the word that says how many."""
     first = noun
-    while words.joined(first) and words.plain[first - 1] in _ADJECTIVES:
+    while first > 0 and tokens[first - 1] in _ADJECTIVES:
         first -= 1
-    before = words.plain[first - 1] if words.joined(first) else ""
-    singular, end = words.bases[noun] in _SINGULAR, _end(words, noun)
-    if singular and before in _ARTICLES:
-        return _Phrase(words.places[first - 1][0], end, 1)
-    if singular and first == 0 and not words.sentence[: words.places[0][0]].strip():
-        return _Phrase(words.places[0][0], end, 1)
-    if not singular and before == "two" and words.plain[max(0, first - 2)] not in ("the", "of"):
-        return _Phrase(words.places[first - 1][0], end, 2)
-    return "The sentence does not say plainly how many people it speaks of."
+    before = tokens[first - 1] if first else ""
+    one, end = tokens[noun] in _SINGULAR, places[noun][1]
+    if one and first == 0:
+        return _Phrase(0, noun, places[0][0], end, 1)
+    if before in _ARTICLES if one else before == "two":
+        return _Phrase(first - 1, noun, places[first - 1][0], end, 1 if one else 2)
+    return _NO_SAYING
+
+
+def _problem_before(tokens: list[str], phrase: _Phrase) -> str | None:
+    told = " ".join(tokens[: phrase.first])
+    if _OPENING.fullmatch(told) or (phrase.count == 1 and _COMPANION.fullmatch(told)):
+        return None
+    return f'It is not plain what "{told[-60:]}" says of the people.'
+
+
+def _problem_after(tokens: list[str], phrase: _Phrase) -> str | None:
+    rest = tokens[phrase.last + 1 :]
+    if rest[:1] in (["'"], ["’"]):
+        if phrase.count != 1 or rest[1:2] != ["s"] or not words.OF_A_PERSON.intersection(rest[2:3]):
+            return "The sentence speaks of what is somebody's, and not plainly of the person."
+        rest = rest[3:]
+    if rest and rest != ["."] and rest[0] != "," and rest[0] not in words.FOLLOWERS:
+        return _NO_PERSON
+    if phrase.count == 1 and rest and rest[0] in words.BASE_FORMS:
+        return _NO_PERSON
+    if _breaks_off(rest):
+        return "The sentence breaks off."
+    unplain = _unplain(rest, tokens[phrase.last], phrase.count)
+    return None if unplain is None else f'It is not plain whom or what "{unplain[:60]}" means in the sentence.'
+
+
+def _unplain(rest: list[str], noun: str, count: int) -> str | None:
+    """The first word after the person of which it is not known that it speaks of nobody else."""
+    place = 0
+    while place < len(rest):
+        length = _phrase_length(rest, place)
+        if not length and not _harmless(rest, place, noun, count):
+            return rest[place]
+        place += length or 1
+    return None
+
+
+def _phrase_length(rest: list[str], place: int) -> int:
+    """How many words from here on are one known expression, such as "fire hydrant"."""
+    lengths = range(_LONGEST, 1, -1)
+    return next((length for length in lengths if tuple(rest[place : place + length]) in words.PHRASES), 0)
+
+
+def _harmless(rest: list[str], place: int, noun: str, count: int) -> bool:
+    token, before = rest[place], rest[place - 1] if place else ""
+    match token:
+        case "," | ".":
+            return token == "," or place == len(rest) - 1
+        case "of":
+            return before in words.OF
+        case "his" | "her" | "their":
+            return token in _own(noun, count)
+        case "other" if count == 2:
+            return before == "each"
+        case "each" if count == 2:
+            return rest[place + 1 : place + 2] == ["other"]
+    if token in words.OF_ONLY:
+        return rest[place + 1 : place + 2] == ["of"]
+    if token in words.FEATURES:
+        return _is_own_feature(rest, place)
+    return token in words.VOCABULARY and not _may_be_a_name(token, before) and not _hangs(rest, place)
+
+
+def _own(noun: str, count: int) -> set[str]:
+    """Whose: words that mean the very people of the phrase."""
+    if count == 2:
+        return {"their"}
+    return {"his"} if noun in _MALE else {"her"} if noun in _FEMALE else {"his", "her", "their"}
+
+
+def _is_own_feature(rest: list[str], place: int) -> bool:
+    """Whether nothing but looks, and other features, lies between "with" and this one."""
+    allowed = words.FEATURES | words.LOOKS | words.OWN | {"a", "and", ","}
+    for token in reversed(rest[:place]):
+        if token == "with":
+            return True
+        if token not in allowed:
+            return False
+    return False
+
+
+def _may_be_a_name(token: str, before: str) -> bool:
+    """Whether a thing stands without an article where English wants one."""
+    if before in words.POSTURES and token in words.NOUNS:
+        return True
+    if before in words.ACTIONS and token in words.COUNTABLE:
+        return True
+    return token in words.NAMELIKE and (not before or before == "," or before in words.FOLLOWERS)
+
+
+def _hangs(rest: list[str], place: int) -> bool:
+    """Whether this is "old" of "the old": a look of nothing, and so perhaps of somebody."""
+    if rest[place] not in words.LOOKS - words.NOUNS:
+        return False
+    first = place
+    while first and rest[first - 1] in words.LOOKS | {"and"}:
+        first -= 1
+    if not first or rest[first - 1] not in words.DETERMINERS:
+        return False
+    following = rest[place + 1 : place + 2]
+    if following and following[0] in ("and", ","):
+        following = rest[place + 2 : place + 3]
+        return not (following and following[0] in words.LOOKS)
+    known = words.LOOKS | words.NOUNS | words.FEATURES
+    return not (following and (following[0] in known or _phrase_length(rest, place + 1)))
+
+
+def _breaks_off(rest: list[str]) -> bool:
+    """Whether the network stopped before its sentence was complete: "a man and a"."""
+    last = next((token for token in reversed(rest) if token != "."), "")
+    return last == "," or last in words.GO_ON
 
 
 def _spelt(count: int) -> str:

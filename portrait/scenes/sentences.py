@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from portrait.scenes.words import plural
+
 PERSON = "person"
 """The label of people in COCO's list."""
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_IRREGULAR = {"person": "people", "mouse": "mice", "knife": "knives", "skis": "skis", "scissors": "scissors"}
-_SAME = {"sheep", "broccoli"}
+_MUTE_H = ("hour", "honest", "honour", "heir")
+_LIKE_Y = ("uni", "use", "euro", "one", "ukulele", "ute")
+"""Beginnings that sound otherwise than their first letter: "an hourglass", "a unicycle"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +65,19 @@ def describe(plan: Plan, names: Sequence[str] = ()) -> str:
 def counted(label: str, count: int) -> str:
     """ "a dog", "two dogs"."""
     if count > 1:
-        return f"{_number(count)} {_plural(label)}"
+        return f"{_number(count)} {plural(label)}"
     if label in ("skis", "scissors"):
         return label
-    return f"{'an' if label[:1].lower() in tuple('aeiou') else 'a'} {label}"
+    return f"{_article(label.lower())} {label}"
+
+
+def _article(label: str) -> str:
+    vowel = label.startswith((*"aeiou", *_MUTE_H)) and not label.startswith(_LIKE_Y)
+    return "an" if vowel else "a"
 
 
 def _number(count: int) -> str:
     return _NUMBERS[count] if count < len(_NUMBERS) else str(count)
-
-
-def _plural(label: str) -> str:
-    if label in _IRREGULAR or label in _SAME:
-        return _IRREGULAR.get(label, label)
-    if label.endswith(("s", "x", "ch", "sh")):
-        return f"{label}es"
-    if label.endswith("y") and label[-2:-1] not in tuple("aeiou"):
-        return f"{label[:-1]}ies"
-    return f"{label}s"
 
 
 def _listed(parts: Sequence[str]) -> str:

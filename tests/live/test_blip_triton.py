@@ -127,7 +127,7 @@ def test_a_bad_request_spoils_no_other_and_says_what_is_wrong(client: TritonClie
 
 def test_who_gives_up_is_dropped_and_the_next_are_answered(client: TritonClient, models: Path) -> None:
     """Two tasks of a caller whose deadline passes; the model's program here is one that tells its steps and is slow."""
-    told = models / "steps.txt"
+    told = models.parent / "steps.txt"
     (models / NAME / "1" / "model.py").write_text(_SLOW_MODEL.format(told=str(told), source=MODEL_SOURCE))
     client.load(NAME)
     long = wire.pack_tasks(
@@ -135,11 +135,11 @@ def test_who_gives_up_is_dropped_and_the_next_are_answered(client: TritonClient,
     )
     short = wire.pack_tasks([Task(pictures(1)[0], CaptionSettings(min_length=0, max_length=3))])
     with pytest.raises(DeadlineExceededError):
-        client.infer(NAME, long, wire.OUTPUTS, deadline_s=1.0)
+        client.infer(NAME, long, wire.OUTPUTS, deadline_s=2.0)
     assert _infer(client, short)["text"].shape == (1, 1)
     steps = [int(line) for line in told.read_text().splitlines()]
     given_up = [rows for rows in steps if rows in (2, 6)]  # pictures of the prompt's step, then three beams of each
-    assert 1 <= len(given_up) < 20, "a whole text of 40 tokens takes 39"
+    assert 1 <= len(given_up) < 25, "a whole text of 40 tokens takes 39"
     assert steps[-1] in (1, 3), "the other caller's came last"
     assert _infer(client, long)["text"].shape == (2, 1)
 

@@ -26,12 +26,16 @@ class CameraScenesSerializer(StrictSerializer):
     """Frames of a camera that are described: of each `every_s` seconds of capture time one at most."""
 
     caption_model = serializers.CharField(
+        default="",
         allow_blank=True,
         max_length=MODEL_CHARS,
         help_text="A model's name, `default`, or `describe` for a sentence by rules; empty: no captions",
     )
     segment_model = serializers.CharField(
-        allow_blank=True, max_length=MODEL_CHARS, help_text="A model's name or `default`; empty: no objects"
+        default="",
+        allow_blank=True,
+        max_length=MODEL_CHARS,
+        help_text="A model's name or `default`; empty: no objects",
     )
     every_s = FiniteField(default=10.0, min_value=0.1, max_value=86400)
     skipped = serializers.IntegerField(

@@ -8,11 +8,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference.codec import probe
+from inference.config import SceneTask
 from inference.types import CaptionSettings
 from portrait.core.auth import principal_of
 from portrait.core.errors import NotFoundError
 from portrait.core.models import Scope
 from portrait.core.pictures import PICTURE_PARSERS, picture_request
+from portrait.core.pipelines import codec_limits
 from portrait.core.principal import Principal
 from portrait.gallery.models import Collection
 from portrait.gallery.selectors import find_collection
@@ -29,6 +32,7 @@ from portrait.scenes.api.shapes import (
 )
 from portrait.scenes.selectors import Subject, captions_of, find_subject
 from portrait.scenes.services import answers, looking
+from portrait.scenes.services.cameras import check_model
 from portrait.scenes.services.keeping import GONE, keep, picture_of
 from portrait.scenes.services.looking import How, Picture, Told
 from portrait.scenes.tasks import start_captions
@@ -108,7 +112,8 @@ class CaptionView(APIView):
         collection = asked_collection(principal, asked, subject)
         how = How(asked.get("model") or None, asked["settings"], collection if asked["people"] else None)
         if asked["async"]:
-            return job_answer(start_captions(collection=collection, how=how, **queued(principal, asked, subject)))
+            about = queued(principal, asked, subject, SceneTask.CAPTIONING)
+            return job_answer(start_captions(collection=collection, how=how, **about))
         return Response(_stored(subject, how) if subject else _told(asked, how))
 
 
@@ -136,15 +141,18 @@ def asked_collection(principal: Principal, asked: dict[str, Any], subject: Subje
     return collection
 
 
-def queued(principal: Principal, asked: dict[str, Any], subject: Subject | None) -> dict[str, Any]:
-    """What a job is about, and whose it is. A picture that is none is refused at once.
+def queued(principal: Principal, asked: dict[str, Any], subject: Subject | None, task: SceneTask) -> dict[str, Any]:
+    """What a job is about, and whose it is. A single picture that is none is refused at once.
 
     Raises:
         PortraitError, ImageError: the first such.
     """
+    check_model(asked.get("model") or "", task, field="model")
     for picture in asked.get("pictures", ()):
         if not isinstance(picture, bytes):
             raise picture
+        if asked["single"]:
+            probe(picture, limits=codec_limits())
     return {"uploads": asked.get("pictures", ()), "subject": subject, "api_key_id": principal.api_key_id}
 
 

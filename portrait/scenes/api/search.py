@@ -156,6 +156,11 @@ class CaptionListView(ListAPIView[Caption]):
         return matching(found, asked["q"]) if "q" in asked else found
 
 
+def _as_models_write(label: str) -> set[str]:
+    """However somebody types a label, it is found as models usually have it; the index serves all of these."""
+    return {label, label.lower(), label.capitalize(), label.title()}
+
+
 class ObjectListView(ListAPIView[SceneObject]):
     """Which frames and portraits show a thing, newest first."""
 
@@ -174,7 +179,7 @@ class ObjectListView(ListAPIView[SceneObject]):
         return filtered(
             visible_objects(principal),
             **filters_of(principal, asked),
-            label=asked.get("label"),
+            label__in=_as_models_write(asked["label"]) if "label" in asked else None,
             score__gte=asked.get("min_score"),
             segmentation__model=asked.get("model"),
         )

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from inference.config import SceneTask
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pictures import PICTURE_PARSERS, picture_request
@@ -62,7 +63,7 @@ class SegmentView(PictureOrJsonView):
         if asked["async"] or asked.get("collection"):  # whose job it is; else it makes no difference
             collection = asked_collection(principal, asked, subject)
         if asked["async"]:
-            of = queued(principal, asked, subject)
+            of = queued(principal, asked, subject, SceneTask.SEGMENTATION)
             return job_answer(start_segmentation(collection=collection, parameters=how, **of))
         found = _segmented(subject, asked, how)
         return png_answer(painting.segmented_png(found)) if self.wants_picture() else _answer(found)

@@ -19,7 +19,7 @@ from portrait.core.strict import StrictSerializer
 from portrait.gallery.api.enrol import ProblemSerializer
 from portrait.gallery.api.faces import BoxField, CandidateIdentitySerializer, SizeSerializer
 from portrait.scenes.models import MODEL_CHARS, Method
-from portrait.scenes.services.looking import Picture
+from portrait.scenes.services.looking import DEFAULT, Picture
 
 MAX_ID = 2**63 - 1
 PNG = "image/png"
@@ -80,6 +80,8 @@ class SceneRequestSerializer(StrictSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         refuse_several(self, "image")
+        if attrs.get("model") == DEFAULT:
+            attrs["model"] = ""
         pictures: list[Picture] | None = attrs.pop("images", None)
         named = [name for name in ("portrait", "frame") if attrs.get(name) is not None]
         sent = [name for name in ("image", "image_url") if attrs.get(name)] + (["images"] if pictures else [])

@@ -96,8 +96,10 @@ def chosen(task: SceneTask, name: str | None = None) -> str:
         ServerError: the inference server does not answer.
     """
     served = inference_client().models()
-    if wanted := name or _configured(task):
-        return _named(task, wanted, served)
+    if name:
+        return _named(task, name, served)
+    if configured := _configured(task):
+        return _from_settings(task, configured, served)
     default = _default(task, served)
     if default is None:
         raise _none_error(task, served)
@@ -184,6 +186,13 @@ def _named(task: SceneTask, name: str, served: Sequence[ServedModel]) -> str:
     return name
 
 
+def _from_settings(task: SceneTask, name: str, served: Sequence[ServedModel]) -> str:
+    try:
+        return _named(task, name, served)
+    except ModelNotInstalledError as error:
+        raise ModelNotInstalledError(f"{_SETTING[task]} names a model that is not there. {error}") from None
+
+
 def _reason(model: ServedModel) -> str:
     """For everybody: what the server itself says has its paths, and goes to the log."""
     if model.reason in ("", _UNLOADED):
@@ -213,5 +222,7 @@ def _none_error(task: SceneTask, served: Sequence[ServedModel]) -> ServerError:
     message = f"No model for {task} is installed. Install one: manage.py models install {_SUGGESTED[task]}."
     if others:
         names = ", ".join(model.name for model in others)
-        message += f" There are {names}, which are used only where a request or {_SETTING[task]} names them."
+        message += f" Used only where a request or {_SETTING[task]} names it: {names}."
+    if task is SceneTask.CAPTIONING:
+        message += " The model 'describe', sentences by rules, is always there."
     return ModelNotInstalledError(message)

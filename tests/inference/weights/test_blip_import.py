@@ -20,8 +20,9 @@ from inference.errors import ConversionMismatchError, WeightsError, WeightsNotFo
 from inference.scenes.blip import BlipModel, state_names
 from inference.scenes.wire import Answer, Task
 from inference.types import CaptionSettings
-from inference.weights.blip.importer import MODEL_SOURCE, default_name, import_blip
+from inference.weights.blip.importer import MODEL_FILE, MODEL_SOURCE, default_name, import_blip
 from inference.weights.imported import changed_files, read_record
+from inference.weights.mini.install import MINIS
 from inference.weights.sources import sha256_of
 from tests.inference.tiny_blip import MEAN, SIDE, STD, WORDS, make_reference, pictures, save
 
@@ -515,6 +516,10 @@ def test_a_directory_whose_name_says_nothing_asks_for_one(name: str, published: 
     folder = Path(shutil.copytree(published, tmp_path / name))
     with pytest.raises(WeightsError, match="--name"):
         import_blip(weights=folder, name=None, models_dir=tmp_path / "models")
+
+
+def test_the_committed_model_has_the_program_that_the_importer_writes() -> None:
+    assert (MINIS / "blip-mini" / MODEL_FILE).read_text() == MODEL_SOURCE
 
 
 def test_the_models_program_finds_inference_by_pythonpath_alone(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from inference.weights.imported import read_record
 from inference.weights.store import model_path
 
 
@@ -63,6 +64,30 @@ def test_list_shows_scene_models(models_dir: Path) -> None:
     assert "CC0-1.0" in rows["blip-mini"]
     assert "missing" in rows["yolact-resnet50"]
     assert "BSD-3-Clause" in rows["blip-base"]
+
+
+def test_import_takes_no_name_that_is_taken(models_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the small model of this test is made by transformers")
+    from tests.inference.tiny_blip import make_reference, save
+
+    arguments = ("import", "blip", "--weights", str(save(make_reference(), tmp_path / "weights")), "--name")
+    models(*arguments, "blip-tiny")
+    before = read_record(models_dir, "blip-tiny")
+
+    with pytest.raises(CommandError, match=r"there is a model 'blip-tiny'.*--replace"):
+        models(*arguments, "blip-tiny")
+    for _ in range(2):
+        with pytest.raises(CommandError, match="small model of ours"):
+            models(*arguments, "blip-mini", "--replace")
+        models("build", "blip-mini")
+    assert read_record(models_dir, "blip-tiny") == before
+    assert "imported" in models(*arguments, "blip-tiny", "--replace")
+    assert sorted(path.name for path in models_dir.iterdir()) == ["blip-mini", "blip-tiny"]
+
+    assert "blip-tiny: removed" in models("remove", "blip-tiny")
+    assert sorted(path.name for path in models_dir.iterdir()) == ["blip-mini"]
+    with pytest.raises(CommandError, match="no imported model 'blip-tiny'"):
+        models("remove", "blip-tiny")
 
 
 def test_import_says_what_came_out_and_how_to_use_it(models_dir: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The admin's pages of scenes: lists that are searched, and a camera's rule."""
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
@@ -89,3 +89,32 @@ def test_a_cameras_rule_is_set_on_its_page(root: Client, frame: Frame, model: st
     assert CameraScenes.objects.filter(caption_model=model, every_s=5).exists() is saved
     if not saved:
         assert "no model for captioning" in answer.content.decode()
+
+
+def test_a_person_with_described_portraits_is_deleted(root: Client, frame: Frame) -> None:
+    collins = Identity.objects.get(name="Eileen Collins")
+    address = reverse("admin:gallery_identity_delete", args=[collins.pk])
+    asked = root.get(address).content.decode()
+    assert "Are you sure" in asked
+    assert "Eileen Collins, with all portraits" in asked
+    assert root.post(address, {"post": "yes"}).status_code == 302
+    assert not Identity.objects.exists()
+    assert not Caption.objects.exists()
+    assert not SceneObject.objects.exists()
+
+
+def test_people_with_described_portraits_are_deleted_from_the_list(root: Client, frame: Frame) -> None:
+    collins = Identity.objects.get(name="Eileen Collins")
+    body = {"action": "delete_selected", "_selected_action": str(collins.pk), "post": "yes"}
+    assert root.post(reverse("admin:gallery_identity_changelist"), body).status_code == 302
+    assert not Identity.objects.exists()
+
+
+def test_who_may_not_delete_people_does_not(frame: Frame) -> None:
+    user = User.objects.create_user("viewer", password="pw", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_identity"))
+    client = Client()
+    client.force_login(user)
+    collins = Identity.objects.get(name="Eileen Collins")
+    assert client.post(reverse("admin:gallery_identity_delete", args=[collins.pk]), {"post": "yes"}).status_code == 403
+    assert Identity.objects.exists()

@@ -103,6 +103,12 @@ def test_the_settings_may_name_it(settings: Settings) -> None:
     }
 
 
+def test_a_setting_that_names_what_is_not_there_is_named(settings: Settings) -> None:
+    settings.PORTRAIT = replace(settings.PORTRAIT, captioner="blip-nope")
+    with pytest.raises(ModelNotInstalledError, match="PORTRAIT_CAPTIONER names a model that is not there"):
+        engines.chosen(SceneTask.CAPTIONING)
+
+
 def test_a_model_for_photos_is_the_default_and_the_published_ones_go_first(install: Install) -> None:
     install("yolact-of-ours")
     assert engines.chosen(SceneTask.SEGMENTATION) == "yolact-of-ours"
@@ -133,7 +139,10 @@ def test_an_unloaded_model_says_how_to_load_it(admin: APIClient, install: Instal
         engines.chosen(SceneTask.SEGMENTATION)
 
 
-def test_a_broken_model_tells_no_path(admin: APIClient, install: Install, embedded_models: Path) -> None:
+def test_a_broken_model_tells_no_path(
+    admin: APIClient, install: Install, embedded_models: Path, settings: Settings
+) -> None:
+    settings.PORTRAIT = replace(settings.PORTRAIT, external=frozenset({"triton_url"}))  # the repository stays as it is
     install("yolact-broken")
     inference_client().unload("yolact-broken")
     (embedded_models / "yolact-broken" / "1" / "model.onnx").write_bytes(b"no network")
@@ -146,7 +155,7 @@ def test_a_broken_model_tells_no_path(admin: APIClient, install: Install, embedd
         admin.post("/api/v1/segment", {"image": b64(plain_jpeg()), "model": "yolact-broken"}),
     ]
 
-    assert [answer.status_code for answer in answers] == [200, 503, 503]
+    assert [answer.status_code for answer in answers] == [200, 502, 503]
     for answer in answers:
         assert "yolact-broken" in answer.content.decode()
         assert not any(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from portrait.cameras.incoming import IncomingFrame
@@ -172,10 +173,23 @@ def test_jobs_of_rules_that_went_well_are_tidied_away(camera: Camera) -> None:
     work()
     tasks.tidy()
     assert Job.objects.count() == 2, "not at once"
-    Job.objects.update(finished_at=BEGIN)
+    Job.objects.update(finished_at=timezone.now() - timedelta(hours=2))
     tasks.tidy()
-    assert [job.parameters["caption_model"] for job in Job.objects.all()] == ["blip-large"]
+    assert [job.parameters["caption_model"] for job in Job.objects.all()] == ["blip-large"], "failed: for a day"
+    Job.objects.update(finished_at=timezone.now() - timedelta(hours=25))
+    tasks.tidy()
+    assert Job.objects.count() == 0
     assert Caption.objects.count() == 1
+
+
+def test_however_many_jobs_there_are_they_are_tidied_away(camera: Camera) -> None:
+    Job.objects.bulk_create(
+        Job(kind="describe_frames", queue="scenes", parameters={"camera": str(camera.pk)}, finished_at=BEGIN)
+        for _ in range(1200)
+    )
+    asked_for = Job.objects.create(kind="describe_frames", queue="scenes", finished_at=BEGIN)
+    tasks.tidy()
+    assert list(Job.objects.values_list("pk", flat=True)) == [asked_for.pk]
 
 
 def test_the_rule_is_set_through_the_api(admin: APIClient, camera: Camera, make_client: MakeClient) -> None:

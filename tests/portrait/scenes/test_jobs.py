@@ -1,16 +1,21 @@
 """`async: true`: results in a job, which names nobody, outlives nobody, and can be retried."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from inference.errors import ServerUnavailableError
 from portrait.core.models import Scope
+from portrait.core.pipelines import inference_client
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services.identities import delete_collection, delete_identity, delete_portrait
+from portrait.jobs import services
 from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.tasks import run_item
+from portrait.scenes import tasks
 from portrait.scenes.models import Caption
 from portrait.scenes.services import looking
 from tests.api_clients import MakeClient, b64, plain_jpeg
@@ -186,3 +191,87 @@ def test_asked_for_as_a_picture_a_job_is_json_still(enroller: APIClient) -> None
     answer = enroller.post("/api/v1/segment", body, format="json", headers={"Accept": "image/png"})
     assert (answer.status_code, answer["Content-Type"]) == (202, "application/json")
     assert answer.json()["kind"] == "segment"
+
+
+def test_a_prompt_goes_with_who_is_erased(enroller: APIClient, collection: Collection, collins: Identity) -> None:
+    job = start(enroller, image=b64(pictures()["collins"]), collection=collection.name)
+    work(job)
+    item = JobItem.objects.get()  # as if a network had written it
+    item.job.parameters["settings"]["prompt"] = "eileen collins"
+    item.job.save()
+    JobItem.objects.update(result=item.result | {"caption": "eileen collins in a suit"})
+
+    delete_identity(identity=collins)
+
+    left = str(Job.objects.get().parameters) + str(JobItem.objects.get().result)
+    assert "eileen" not in left.lower()
+
+
+def test_pictures_that_were_sent_are_not_kept_longer_than_a_day(enroller: APIClient, collection: Collection) -> None:
+    failed = start(enroller, image=b64(plain_jpeg()), model="blip-large")
+    work(failed)
+    done = start(enroller, image=b64(plain_jpeg()))
+    work(done)
+    upload = JobItem.objects.get(job_id=failed["id"]).upload
+    assert upload.storage.exists(upload.name)
+
+    Job.objects.update(finished_at=timezone.now() - timedelta(hours=23))
+    tasks.tidy()
+    assert Job.objects.count() == 2
+    Job.objects.update(finished_at=timezone.now() - timedelta(hours=25))
+    tasks.tidy()
+    assert Job.objects.count() == 0
+    assert not upload.storage.exists(upload.name)
+
+
+def test_of_a_stored_picture_nobody_is_told_who_did_not_ask(enroller: APIClient, collins: Identity) -> None:
+    portrait = str(collins.portraits.get().pk)
+    job = start(enroller, portrait=portrait, people=False)
+    work(job)
+    (item,) = items(enroller, job)
+    assert item["result"]["people"] == []
+    assert item["result"]["caption_with_names"] is None
+    assert "Collins" not in str(item)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"model": "centerface"}, 400, "wrong_model"),
+        ({"model": "yolact-mini"}, 400, "wrong_model"),
+        ({"image": b64(b"no picture")}, 415, "unsupported_image"),
+    ],
+)
+def test_what_can_only_fail_is_refused_at_once(
+    enroller: APIClient, collection: Collection, body: dict[str, Any], status: int, code: str
+) -> None:
+    asked = {"image": b64(plain_jpeg()), "model": "describe", "async": True} | body
+    answer = enroller.post("/api/v1/caption", asked, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert not Job.objects.exists()
+
+
+def test_a_queue_does_not_fill_another(
+    enroller: APIClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "MAX_OPEN_ITEMS", 2)
+    for _ in range(2):
+        start(enroller, image=b64(plain_jpeg()), collection=collection.name)
+    full = {"image": b64(plain_jpeg()), "model": "describe", "async": True, "collection": collection.name}
+    assert enroller.post("/api/v1/caption", full, format="json").status_code == 429
+    person = enroller.post("/api/v1/identities", {"collection": collection.name, "name": "A"}, format="json").json()
+    asked = {"image": b64(pictures()["hopper"]), "async": True}
+    assert enroller.post(f"/api/v1/identities/{person['id']}/portraits", asked, format="json").status_code == 202
+
+
+def test_a_job_waits_for_a_model_that_is_unloaded(enroller: APIClient, collection: Collection) -> None:
+    inference_client().unload("blip-mini")
+    try:
+        job = start(enroller, image=b64(plain_jpeg()), model="blip-mini")
+        work(job)
+        assert JobItem.objects.get().state == ItemState.WAITING
+    finally:
+        inference_client().load("blip-mini")
+    JobItem.objects.update(paused_until=None)
+    work(job)
+    assert JobItem.objects.get().state == ItemState.DONE

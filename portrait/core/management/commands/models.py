@@ -10,9 +10,10 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.table import Column, Table
 
+from inference.config import scene_task
 from inference.errors import UnknownModelError, WeightsError
 from inference.weights.build import build, buildable, install, require_licence, verify
-from inference.weights.imported import imported_names, read_record, verify_imported
+from inference.weights.imported import imported_names, read_record, remove_imported, verify_imported
 from inference.weights.manifest import Manifest, ModelEntry, Task, read_manifest
 from inference.weights.mini.install import install_mini, is_current, mini_names
 from inference.weights.published import install_published, published, read_published
@@ -42,6 +43,8 @@ class Command(BaseCommand):
         for fetching in (build_parser, install_parser):
             fetching.add_argument("--accept-licence", action="append", default=[], metavar="LICENCE")
         add_import_arguments(actions.add_parser("import", help="convert weights of your own: YOLACT or BLIP"))
+        remove_parser = actions.add_parser("remove", help="delete imported models")
+        remove_parser.add_argument("names", nargs="+", metavar="NAME")
         verify_parser = actions.add_parser("verify", help="check installed models; fails if one is not as it should be")
         verify_parser.add_argument("names", nargs="*", metavar="NAME")
 
@@ -52,6 +55,7 @@ class Command(BaseCommand):
             "build": self._build,
             "install": self._install,
             "import": self._import,
+            "remove": self._remove,
             "verify": self._verify,
         }
         try:
@@ -108,7 +112,7 @@ class Command(BaseCommand):
             if name in read_published():
                 require_licence(published(name), accept_licence)
                 path = install_published(published(name), models_dir=models_dir, origin=origin)
-                self.stdout.write(f"{name}: installed and checked, {path}\n{say_how_to_load(name)}")
+                self.stdout.write(f"{name}: installed, {path}\n{_checked(name, origin)}\n{say_how_to_load(name)}")
                 continue
             entry = _entry(manifest, name)
             path = install(entry, models_dir=models_dir, origin=origin, accepted=accept_licence)
@@ -119,8 +123,15 @@ class Command(BaseCommand):
         path = import_weights(models_dir=models_dir, **options)
         parity = read_record(models_dir, path.name)["origin"]["parity"]
         self.stdout.write(
-            f"{path.name}: imported, {path}\nAgainst the original: {parity}\n{say_how_to_load(path.name)}"
+            f"{path.name}: imported, {path}\nAgainst the original: {_told(parity)}\n{say_how_to_load(path.name)}"
         )
+
+    def _remove(self, manifest: Manifest, models_dir: Path, *, names: list[str], **options: Any) -> None:
+        for name in names:
+            remove_imported(models_dir, name)
+            self.stdout.write(
+                f"{name}: removed. A running server has it until POST /api/v1/models/{name}/unload, or its next start."
+            )
 
     def _verify(self, manifest: Manifest, models_dir: Path, *, names: list[str], **options: Any) -> None:
         scenes = [name for name in imported_names(models_dir) if not names or name in names]
@@ -149,7 +160,7 @@ def _scene_rows(models_dir: Path) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         (
             name,
-            model.kind,
+            str(scene_task(name)),
             model.licence,
             "yes" if model.commercial_use else "no",
             "installed" if name in installed else "missing",
@@ -159,7 +170,8 @@ def _scene_rows(models_dir: Path) -> list[tuple[str, ...]]:
     ]
     for name in [name for name in installed if name not in known]:
         origin = read_record(models_dir, name)["origin"]
-        rows.append((name, origin["kind"], origin["licence"], "", "installed", origin["homepage"]))
+        commercial = "yes" if name in mini_names() else "see its licence"
+        rows.append((name, str(scene_task(name)), origin["licence"], commercial, "installed", origin["homepage"]))
     return rows
 
 
@@ -174,6 +186,23 @@ def _entry(manifest: Manifest, name: str) -> ModelEntry:
     if name not in manifest.models:
         raise UnknownModelError(f"no model {name!r}; there are: {', '.join([*manifest.models, *read_published()])}")
     return manifest[name]
+
+
+def _checked(name: str, origin: str | None) -> str:
+    """What is known of the files that were installed."""
+    if all(file.sha256 for file in published(name).files):
+        return "Its files have the published checksums."
+    if origin is not None:
+        return "No checksum of its files was ever published: they are what you gave."
+    return "No checksum of its files was ever published: theirs are recorded, and held to from now on."
+
+
+def _told(parity: dict[str, Any]) -> str:
+    """The measurements of a comparison, in words."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.2g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in parity.items()
+    )
 
 
 def _activation(entry: ModelEntry) -> str:

@@ -40,8 +40,12 @@ class Command(BaseCommand):
         parser.add_argument("--camera", action="append", default=[], help="only frames of this camera; repeatable")
         parser.add_argument("--portraits", action="store_true", help="only portraits")
         parser.add_argument("--missing", action="store_true", help="only what these models told nothing of yet")
-        parser.add_argument("--caption-model", default=DEFAULT, help="a model, default, describe, or empty for none")
-        parser.add_argument("--segment-model", default=DEFAULT, help="a model, default, or empty for none")
+        parser.add_argument(
+            "--caption-model", help="a model, default, describe, or empty for none; with no model named: both defaults"
+        )
+        parser.add_argument(
+            "--segment-model", help="a model, default, or empty for none; neither given: default of both"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["camera"] and options["portraits"]:
@@ -56,6 +60,9 @@ class Command(BaseCommand):
     def _models(self, options: dict[str, Any]) -> dict[str, str]:
         """By their own names, so that it can be told what they told nothing of."""
         asked = {"caption_model": options["caption_model"], "segment_model": options["segment_model"]}
+        if all(name is None for name in asked.values()):
+            asked = dict.fromkeys(asked, DEFAULT)
+        asked = {field: name or "" for field, name in asked.items()}
         tasks = {"caption_model": SceneTask.CAPTIONING, "segment_model": SceneTask.SEGMENTATION}
         if not any(asked.values()):
             raise CommandError("Name a model: --caption-model or --segment-model.")
