@@ -86,6 +86,8 @@ def test_the_examples_work_when_pasted(demo: Installation) -> None:
     )
     assert described["method"] == "rules"
     assert described["caption_with_names"].startswith("Grace Hopper")
+    (job,) = paste("scene job")
+    assert job["items"][0]["result"]["caption_with_names"] == "Grace Hopper."
     assert (demo.var / "drawn.png").read_bytes().startswith(b"\x89PNG")
     assert rule["every_s"] == 5
     assert [each["caption"] for each in scene["captions"]] == [drawn_scene().sentence]
