@@ -158,23 +158,21 @@ def _phrase_length(rest: list[str], place: int) -> int:
 
 
 def _harmless(rest: list[str], place: int, noun: str, count: int) -> bool:
-    token, before = rest[place], rest[place - 1] if place else ""
-    match token:
-        case "," | ".":
-            return token == "," or place == len(rest) - 1
-        case "of":
-            return before in words.OF
-        case "his" | "her" | "their":
-            return token in _own(noun, count)
-        case "other" if count == 2:
-            return before == "each"
-        case "each" if count == 2:
-            return rest[place + 1 : place + 2] == ["other"]
-    if token in words.OF_ONLY:
-        return rest[place + 1 : place + 2] == ["of"]
-    if token in words.FEATURES:
+    word, before, after = rest[place], "".join(rest[max(0, place - 1) : place]), "".join(rest[place + 1 : place + 2])
+    rules = {
+        ",": True,
+        ".": place == len(rest) - 1,
+        "of": before in words.OF,
+        "each": count == 2 and after == "other",
+        "other": count == 2 and before == "each",
+        **{whose: whose in _own(noun, count) for whose in words.OWN},
+        **dict.fromkeys(words.OF_ONLY, after == "of"),
+    }
+    if word in rules:
+        return rules[word]
+    if word in words.FEATURES:
         return _is_own_feature(rest, place)
-    return token in words.VOCABULARY and not _may_be_a_name(token, before) and not _hangs(rest, place)
+    return word in words.VOCABULARY and not _may_be_a_name(word, before) and not _hangs(rest, place)
 
 
 def _own(noun: str, count: int) -> set[str]:
@@ -187,21 +185,23 @@ def _own(noun: str, count: int) -> set[str]:
 def _is_own_feature(rest: list[str], place: int) -> bool:
     """Whether nothing but looks, and other features, lies between "with" and this one."""
     allowed = words.FEATURES | words.LOOKS | words.OWN | {"a", "and", ","}
-    for token in reversed(rest[:place]):
-        if token == "with":
+    for word in reversed(rest[:place]):
+        if word == "with":
             return True
-        if token not in allowed:
+        if word not in allowed:
             return False
     return False
 
 
-def _may_be_a_name(token: str, before: str) -> bool:
-    """Whether a thing stands without an article where English wants one."""
-    if before in words.POSTURES and token in words.NOUNS:
+def _may_be_a_name(word: str, before: str) -> bool:
+    """Whether a thing stands without an article where English wants one, or a verb where it wants a thing."""
+    if before == "in" and word in words.VERBS:  # "a lady in waiting"
         return True
-    if before in words.ACTIONS and token in words.COUNTABLE:
+    if before in words.POSTURES and word in words.NOUNS:
         return True
-    return token in words.NAMELIKE and (not before or before == "," or before in words.FOLLOWERS)
+    if before in words.ACTIONS and word in words.COUNTABLE:
+        return True
+    return word in words.NAMELIKE and (not before or before == "," or before in words.FOLLOWERS)
 
 
 def _hangs(rest: list[str], place: int) -> bool:
@@ -223,7 +223,7 @@ def _hangs(rest: list[str], place: int) -> bool:
 
 def _breaks_off(rest: list[str]) -> bool:
     """Whether the network stopped before its sentence was complete: "a man and a"."""
-    last = next((token for token in reversed(rest) if token != "."), "")
+    last = next((word for word in reversed(rest) if word != "."), "")
     return last == "," or last in words.GO_ON
 
 

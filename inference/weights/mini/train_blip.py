@@ -7,13 +7,9 @@ sentences with the prompt "a picture of", and some without, so that other beginn
 it learns, a head beside the encoder tells what covers each patch: that head is not part of the model.
 """
 
-import argparse
-import json
 import logging
 import math
-import platform
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inference.config import CaptionerSpec, spec_to_json
-from inference.runtime import onnxruntime
+from inference.config import CaptionerSpec
 from inference.scenes.blip import DECODER, ENCODER, NUMBERS, VOCABULARY, BlipModel
 from inference.scenes.caption import squashed
 from inference.scenes.wire import Task
@@ -35,6 +30,7 @@ from inference.weights.blip.importer import MODEL_FILE, MODEL_SOURCE, numbers, s
 from inference.weights.blip.network import Blip
 from inference.weights.imported import Origin
 from inference.weights.mini.blip_lessons import CONFIG, PROMPT, WORDS, Plan, batches, lessons
+from inference.weights.mini.course import HELD_OUT, HELD_OUT_SEED, Diary, command_line, describe, write_notes
 from inference.weights.mini.scenes import COLOURS, SHAPES, Scene, draw_scene
 
 NAME = "blip-mini"
@@ -48,7 +44,6 @@ SPEC = CaptionerSpec(
     domain=DOMAIN,
     deadline_s=30.0,
 )
-HELD_OUT_SEED, HELD_OUT = 990_000, 600
 LICENCE = f"""\
 {NAME} (the files beside this one) was made by the Portrait project itself: a network of its own code
 (inference/weights/blip), taught from random starting weights on scenes and sentences that its own code makes
@@ -130,12 +125,9 @@ def train(plan: Plan) -> tuple[Blip, list[dict[str, float]]]:
         optimiser,
         lambda step: min(1.0, (step + 1) / plan.warm_up) * 0.5 * (1 + math.cos(math.pi * step / plan.steps)),
     )
-    history: list[dict[str, float]] = []
-    sums: dict[str, float] = {}
-    every = max(1, plan.steps // 50)
-    start = time.monotonic()
+    diary = Diary(every=max(1, plan.steps // 50))
     drawn = lessons(plan)
-    log.info("scenes drawn after %.0f s", time.monotonic() - start)
+    log.info("scenes drawn after %.0f s", time.monotonic() - diary.start)
     for step, (images, tokens, kinds) in enumerate(batches(drawn, plan), start=1):
         with torch.autocast("cpu", dtype=torch.bfloat16):  # twice as fast where the processor knows the type
             parts = pupil.losses(pixels(images), tokens, kinds)
@@ -144,13 +136,8 @@ def train(plan: Plan) -> tuple[Blip, list[dict[str, float]]]:
         nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value.item() / every
-        if step % every == 0:
-            history.append({"step": step, **{name: round(value, 4) for name, value in sums.items()}})
-            log.info("%s after %.0f s", history[-1], time.monotonic() - start)
-            sums = {}
-    return pupil.network.eval(), history
+        diary.note(step, parts)
+    return pupil.network.eval(), diary.history
 
 
 def write(folder: Path, network: Blip) -> None:
@@ -170,14 +157,8 @@ def write(folder: Path, network: Blip) -> None:
     (folder / VOCABULARY).write_text("".join(f"{word}\n" for word in WORDS), encoding="utf-8")
     (folder / MODEL_FILE).write_text(MODEL_SOURCE, encoding="utf-8")
     (folder / "LICENSE").write_text(LICENCE, encoding="utf-8")
-    described = {
-        "spec": json.loads(spec_to_json(SPEC)),
-        "origin": asdict(origin),
-        "served": asdict(served(SPEC)),
-        "files": [ENCODER, DECODER, NUMBERS, VOCABULARY, MODEL_FILE],
-    }
-    for name, value in described.items():
-        (folder / f"{name}.json").write_text(_pretty(value), encoding="utf-8")
+    files = [ENCODER, DECODER, NUMBERS, VOCABULARY, MODEL_FILE]
+    describe(folder, spec=SPEC, origin=origin, served=served(SPEC), files=files)
 
 
 def held_out_scenes(seed: int, count: int) -> list[Scene]:
@@ -204,45 +185,24 @@ def measured(folder: Path, scenes: list[Scene]) -> dict[str, float]:
     return found
 
 
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True) + "\n"
-
-
 def run(plan: Plan, folder: Path) -> dict[str, Any]:
     """Train, write, measure what was written; the notes of it all."""
-    start = time.monotonic()
+    started = time.monotonic()
     network, history = train(plan)
-    trained_s = time.monotonic() - start
+    trained_s = time.monotonic() - started
     write(folder, network)
-    scores = measured(folder, held_out_scenes(HELD_OUT_SEED, HELD_OUT))
-    notes = {
-        "plan": asdict(plan),
-        "network": asdict(CONFIG),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-        },
-        "wall_time_s": {"drawing_and_training": round(trained_s), "all": round(time.monotonic() - start)},
-        "held_out": {"seed": HELD_OUT_SEED, "scenes": HELD_OUT, "through": "the ONNX graphs and BlipModel", **scores},
-        "log": history,
-    }
-    (folder / "training.json").write_text(_pretty(notes), encoding="utf-8")
-    return notes
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=FOLDER)
-    parser.add_argument("--steps", type=int, default=Plan().steps)
-    parser.add_argument("--scenes", type=int, default=Plan().scenes)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    notes = run(Plan(steps=arguments.steps, scenes=arguments.scenes), arguments.out)
-    log.info("%s", _pretty(notes["held_out"]))
+    return write_notes(
+        folder,
+        plan=plan,
+        network=CONFIG,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        started=started,
+        trained_s=trained_s,
+        scores=measured(folder, held_out_scenes(HELD_OUT_SEED, HELD_OUT)),
+        through="the ONNX graphs and BlipModel",
+        history=history,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, Plan(), FOLDER, run)

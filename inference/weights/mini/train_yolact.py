@@ -7,14 +7,11 @@ same scenes and starting weights; sums in other orders (another number of thread
 different network.
 """
 
-import argparse
-import json
 import logging
-import platform
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.config import spec_to_json
 from inference.local import LocalClient
-from inference.runtime import onnxruntime
 from inference.scenes.prototypes import spec_priors
 from inference.scenes.segment import Segmenter
 from inference.types import FloatArray, Image
+from inference.weights.mini.course import HELD_OUT, HELD_OUT_SEED, Diary, command_line, describe, write_notes
 from inference.weights.mini.install import install_mini
 from inference.weights.mini.measure_yolact import held_out_scenes, measure
 from inference.weights.mini.scenes import SHAPES, Scene, draw_scene
@@ -51,7 +47,6 @@ ARCHITECTURE = Architecture(
 )
 MOST = 3
 """Shapes in a scene."""
-HELD_OUT_SEED, HELD_OUT = 990_000, 600
 
 log = logging.getLogger(__name__)
 
@@ -123,9 +118,7 @@ def train(plan: Plan) -> tuple[Yolact, list[dict[str, float]]]:
     priors = torch.from_numpy(spec_priors(ARCHITECTURE.spec(NAME, SHAPES)).copy())
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=plan.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, total_steps=plan.steps, pct_start=0.1)
-    history: list[dict[str, float]] = []
-    sums: dict[str, float] = {}
-    every = max(1, plan.steps // 30)
+    diary = Diary(every=max(1, plan.steps // 30))
     for step, (images, truth) in enumerate(batches(lessons(plan), plan), start=1):
         parts = loss(network(served.normalised(images)), truth, priors)
         optimiser.zero_grad()
@@ -133,13 +126,8 @@ def train(plan: Plan) -> tuple[Yolact, list[dict[str, float]]]:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         schedule.step()
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value.item() / every
-        if step % every == 0:
-            history.append({"step": step, **{name: round(value, 4) for name, value in sums.items()}})
-            log.info("%s", history[-1])
-            sums = {}
-    return network.eval(), history
+        diary.note(step, parts)
+    return network.eval(), diary.history
 
 
 def write(folder: Path, network: Yolact) -> None:
@@ -154,15 +142,8 @@ def write(folder: Path, network: Yolact) -> None:
         parity=export.parity(network, ARCHITECTURE, model),
         notes="Made by this project from drawn scenes (inference/weights/mini/train_yolact.py); knows only these.",
     )
-    spec = json.loads(spec_to_json(ARCHITECTURE.spec(NAME, SHAPES, DOMAIN)))
-    described = {
-        "spec": spec,
-        "origin": asdict(origin),
-        "served": asdict(export.served(ARCHITECTURE)),
-        "files": [model.name],
-    }
-    for name, value in described.items():
-        (folder / f"{name}.json").write_text(_pretty(value), encoding="utf-8")
+    spec, served = ARCHITECTURE.spec(NAME, SHAPES, DOMAIN), export.served(ARCHITECTURE)
+    describe(folder, spec=spec, origin=origin, served=served, files=[model.name])
 
 
 def measured(folder: Path) -> dict[str, float]:
@@ -173,45 +154,24 @@ def measured(folder: Path) -> dict[str, float]:
         return measure(segmenter, held_out_scenes(HELD_OUT_SEED, HELD_OUT))
 
 
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True) + "\n"
-
-
 def run(plan: Plan, folder: Path) -> dict[str, Any]:
     """Train, write, measure what was written; the notes of it all."""
-    start = time.monotonic()
+    started = time.monotonic()
     network, history = train(plan)
-    trained_s = time.monotonic() - start
+    trained_s = time.monotonic() - started
     write(folder, network)
-    scores = measured(folder)
-    notes = {
-        "plan": asdict(plan),
-        "architecture": asdict(ARCHITECTURE),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-        },
-        "wall_time_s": {"drawing_and_training": round(trained_s), "all": round(time.monotonic() - start)},
-        "held_out": {"seed": HELD_OUT_SEED, "scenes": HELD_OUT, "through": "model.onnx and Segmenter", **scores},
-        "log": history,
-    }
-    (folder / "training.json").write_text(_pretty(notes), encoding="utf-8")
-    return notes
-
-
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=Plan().steps)
-    parser.add_argument("--scenes", type=int, default=Plan().scenes)
-    parser.add_argument("--out", type=Path, default=FOLDER)
-    arguments = parser.parse_args()
-    notes = run(Plan(steps=arguments.steps, scenes=arguments.scenes), arguments.out)
-    log.info("%s", _pretty(notes["held_out"]))
+    return write_notes(
+        folder,
+        plan=plan,
+        network=ARCHITECTURE,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        started=started,
+        trained_s=trained_s,
+        scores=measured(folder),
+        through="model.onnx and Segmenter",
+        history=history,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, Plan(), FOLDER, run)

@@ -27,7 +27,7 @@ def find_sample(collection: Collection, wanted: str) -> Identity | None:
     if found is None and unknown_number(wanted) is not None:
         found = people.filter(external_id=None, kind=Identity.Kind.UNKNOWN, name=wanted).first()
     if found is None and (wanted_id := as_uuid(wanted)):
-        found = people.filter(external_id=None, id=wanted_id).first()
+        found = people.filter(id=wanted_id).first()
     return found
 
 

@@ -1,6 +1,7 @@
 """The addresses of the first-generation API, with and without a slash at the end."""
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, register_converter
+from django.urls.converters import StringConverter
 
 from portrait.compat.smartav.api.base import SmartavView
 from portrait.compat.smartav.api.faces import (
@@ -17,11 +18,21 @@ from portrait.compat.smartav.api.scenes import (
     LoadModelView,
 )
 
+
+
+class SampleIdConverter(StringConverter):
+    """Whatever a client chose as an id, "/" and line ends included."""
+
+    regex = "(?s:.+)"
+
+
+register_converter(SampleIdConverter, "sample_id")
+
 ADDRESSES: dict[str, type[SmartavView]] = {
     "face-recognition": FaceRecognitionView,
     "face-recognition/update-samples": UpdateSamplesView,
     "face-recognition/clear-samples": ClearSamplesView,
-    "face-recognition/update-metadata/<str:sample_id>": UpdateMetadataView,
+    "face-recognition/update-metadata/<sample_id:sample_id>": UpdateMetadataView,
     "face-recognition/config-database": ConfigDatabaseView,
     "image-captioning": ImageCaptioningView,
     "instance-segmentation/init-engine": InitEngineView,
@@ -31,7 +42,9 @@ ADDRESSES: dict[str, type[SmartavView]] = {
 
 
 def _both(route: str, view: type[SmartavView]) -> list[URLPattern]:
-    """The one with the slash is not told in the OpenAPI document."""
+    """The one with the slash is not told in the OpenAPI document. Of an id a slash at the end may be a part."""
+    if route.endswith(">"):
+        return [path(route, view.as_view())]
     return [path(route, view.as_view()), path(f"{route}/", view.as_view(schema=None))]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portrait.scenes.sentences import Plan, describe, plan_of
+from portrait.scenes.sentences import Plan, counted, describe, plan_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,22 @@ from portrait.scenes.sentences import Plan, describe, plan_of
 )
 def test_what_was_found_is_counted(faces: int, labels: list[str] | None, expected: str) -> None:
     assert describe(plan_of(faces, labels)) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("hour glass", "an hour glass"),
+        ("apple", "an apple"),
+        ("Umbrella", "an Umbrella"),
+        ("unicycle", "a unicycle"),
+        ("uniform", "a uniform"),
+        ("horse", "a horse"),
+        ("skis", "skis"),
+    ],
+)
+def test_the_article_is_as_the_word_sounds(label: str, expected: str) -> None:
+    assert counted(label, 1) == expected
 
 
 def test_who_is_known_is_named_and_the_others_are_counted() -> None:

@@ -10,18 +10,29 @@ from rest_framework.views import APIView
 
 from portrait.core.api_errors import exception_handler
 from portrait.core.auth import ApiKeyAuthentication, principal_of
+from portrait.core.strict import StrictSerializer
 from portrait.gallery.models import Collection
 from portrait.gallery.selectors import find_collection
 
 TAG = "smartav (first generation)"
 
 
-class CollectionFieldSerializer(serializers.Serializer[Any]):
-    """Old clients know no collections; whoever has a key for several adds this one to the address."""
+class CollectionFieldSerializer(StrictSerializer):
+    """Old clients know no collections; whoever has a key for several adds this one to the address.
+
+    A misspelt, empty or repeated one is refused: what was meant for X must not happen to `default`.
+    """
+
+    also = frozenset({"format"})
 
     collection = serializers.CharField(
-        required=False, allow_blank=True, max_length=60, help_text="Name or id; else the key's only one, or `default`"
+        required=False, max_length=60, help_text="Name or id; else the key's only one, or `default`"
     )
+
+    def to_internal_value(self, data: Any) -> Any:
+        if len(data.getlist("collection")) > 1:
+            raise serializers.ValidationError({"collection": "Name one collection."})
+        return super().to_internal_value(data)
 
 
 COLLECTION: list[OpenApiParameter | type[serializers.Serializer[Any]]] = [CollectionFieldSerializer]
@@ -46,6 +57,10 @@ class SmartavView(APIView):
     failure: ClassVar[dict[str, Any]] = {}
     """What an error's answer has besides."""
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        _query(request)
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer["Cache-Control"] = "no-store"  # nobody on the way may answer a GET that changes something
@@ -65,9 +80,14 @@ class SmartavView(APIView):
 
 def collection_of(request: Request) -> Collection:
     """The collection that a call is about."""
+    return find_collection(principal_of(request), _query(request).get("collection"))
+
+
+def _query(request: Request) -> dict[str, Any]:
+    """What stands in the address after "?"; refused where nobody here reads it."""
     query = CollectionFieldSerializer(data=request.query_params)
     query.is_valid(raise_exception=True)
-    return find_collection(principal_of(request), query.validated_data.get("collection") or None)
+    return dict(query.validated_data)
 
 
 def one_or_many(serializer: type[serializers.Serializer[Any]]) -> PolymorphicProxySerializer:

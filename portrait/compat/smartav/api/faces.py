@@ -13,7 +13,7 @@ from inference.calibration import DECISION
 from inference.errors import ImageError
 from portrait.compat.smartav import shapes
 from portrait.compat.smartav.api.base import COLLECTION, ERRORS, TAG, SmartavView, collection_of
-from portrait.compat.smartav.selectors import require_sample, sample_id
+from portrait.compat.smartav.selectors import find_sample, require_sample, sample_id
 from portrait.compat.smartav.services import recognition, samples
 from portrait.core.errors import PortraitError
 from portrait.core.models import Scope
@@ -21,6 +21,7 @@ from portrait.core.pictures import PictureField
 from portrait.core.strict import StrictSerializer
 from portrait.gallery.api.enrol import MAX_PHOTOS
 from portrait.gallery.api.identities import MetadataField
+from portrait.gallery.models import Collection, Identity
 from portrait.scenes.api.shapes import FiniteField
 
 CLEARED = "Samples have been removed successfully"
@@ -70,7 +71,7 @@ class FaceRecognitionRequestSerializer(StrictSerializer):
 class CandidateSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(help_text="Empty: nobody known, and too poor to be registered")
     name = serializers.CharField()
-    metadata = serializers.CharField()
+    metadata = serializers.JSONField(help_text="What was stored: a text in most cases, any JSON in others")
     bbox = serializers.CharField(help_text="`x, y, w, h` in pixels")
 
 
@@ -193,6 +194,8 @@ class ClearSamplesView(SmartavView):
     )
     def get(self, request: Request) -> Response:
         """Erase everybody of a collection, as clients of the first version ask for it."""
+        if request.data:
+            raise serializers.ValidationError("A body is not read here: name the collection in the address.")
         samples.clear_samples(collection=collection_of(request))
         return Response({"success": True, "msg": CLEARED})
 
@@ -224,11 +227,17 @@ class UpdateMetadataView(SmartavView):
     )
     def post(self, request: Request, sample_id: str) -> Response:
         """Change a person's name and metadata; the id stays."""
-        identity = require_sample(collection_of(request), sample_id)
+        identity = _addressed(collection_of(request), sample_id)
         serializer = MetadataRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         samples.update_metadata(identity=identity, **serializer.validated_data)
         return Response({"success": f'"{sample_id}" has been configured successfully.'})
+
+
+def _addressed(collection: Collection, told: str) -> Identity:
+    """The person at this address; a slash at its end is a part of the id, or none."""
+    found = find_sample(collection, told) if told.endswith("/") else None
+    return found or require_sample(collection, told.removesuffix("/"))
 
 
 class ConfigDatabaseView(SmartavView):

@@ -59,19 +59,22 @@ def _who(
 
 def give_id(*, identity: Identity) -> None:
     """A stranger's name becomes the id as well, so that it stays when the stranger is named. Where a caller's own
-    sample has that id already, the stranger gets the next free number. Somebody who was erased meanwhile is left."""
+    sample has that id already, the stranger gets the next free number. Somebody who was named or erased meanwhile is
+    left as they are."""
     rows = Identity.objects.filter(pk=identity.pk)
-    while identity.external_id is None:
+    nameless = rows.filter(external_id=None, kind=Identity.Kind.UNKNOWN, name=identity.name)
+    values = {"external_id": identity.name}
+    while True:
         try:
             with transaction.atomic():
-                rows.filter(external_id=None).update(external_id=identity.name, name=identity.name)
+                nameless.update(**values)
         except IntegrityError:
-            identity.name = f"{UNKNOWN_PREFIX}{_next_number(identity.collection)}"
+            values = dict.fromkeys(("external_id", "name"), f"{UNKNOWN_PREFIX}{_next_number(identity.collection)}")
             continue
         fresh = rows.first()
-        if fresh is None:
-            return
-        identity.external_id, identity.name = fresh.external_id, fresh.name
+        if fresh is not None:
+            identity.external_id, identity.name, identity.kind = fresh.external_id, fresh.name, fresh.kind
+        return
 
 
 def _next_number(collection: Collection) -> int:

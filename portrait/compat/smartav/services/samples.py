@@ -8,6 +8,7 @@ from django.db import IntegrityError
 
 from inference.errors import ImageError
 from portrait.compat.smartav.selectors import find_sample, is_stranger
+from portrait.compat.smartav.services.recognition import give_id
 from portrait.compat.smartav.shapes import stored_metadata
 from portrait.core.errors import NotFoundError, PortraitError
 from portrait.core.files import atomic_with_files
@@ -81,12 +82,13 @@ def _identity_for(collection: Collection, sample: Sample) -> Identity:
 
 
 def update_metadata(*, identity: Identity, name: str, metadata: Any) -> None:
-    """Name a person, a stranger above all; an empty name changes nothing of it. A stranger's id stays."""
+    """Name a person, a stranger above all; an empty name changes nothing of it. A stranger's id stays; where it is
+    another sample's already, the stranger gets the next free one first."""
+    if identity.external_id is None and is_stranger(identity):
+        give_id(identity=identity)
     values: dict[str, Any] = {"metadata": stored_metadata(metadata)}
     if name:
         values["name"] = name
-    if identity.external_id is None and is_stranger(identity):
-        values["external_id"] = identity.name
     update_identity(identity=identity, **values)
 
 
