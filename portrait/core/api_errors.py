@@ -1,6 +1,7 @@
 """Every error of the API, as `{"error": {"code", "message", "field"?}}`: the one place that maps them."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import (
@@ -118,9 +119,17 @@ def _from_django(error: Exception) -> Response | None:
             return None
 
 
+_BODIES: dict[str, Callable[[str, str], dict[str, Any]]] = {"api": error_body}
+
+
+def tell_errors_below(root: str, body: Callable[[str, str], dict[str, Any]]) -> None:
+    """Below `/root`, what Django itself refuses is told as JSON too: body(code, message). Apps call it when loaded."""
+    _BODIES[root] = body
+
+
 def _answer(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
-    if request.path.startswith("/api/"):
-        return JsonResponse(error_body(code, message), status=status)
+    if body := _BODIES.get(request.path.strip("/").partition("/")[0]):
+        return JsonResponse(body(code, message), status=status)
     return HttpResponse(f"<!doctype html><title>{status}</title><h1>{escape(message)}</h1>", status=status)
 
 

@@ -165,7 +165,7 @@ def _harmless(rest: list[str], place: int, noun: str, count: int) -> bool:
         "of": before in words.OF,
         "each": count == 2 and after == "other",
         "other": count == 2 and before == "each",
-        **{whose: whose in _own(noun, count) for whose in words.OWN},
+        **{whose: whose in _own(noun, count) and not _hangs(rest, place) for whose in words.OWN},
         **dict.fromkeys(words.OF_ONLY, after == "of"),
     }
     if word in rules:
@@ -205,7 +205,9 @@ def _may_be_a_name(word: str, before: str) -> bool:
 
 
 def _hangs(rest: list[str], place: int) -> bool:
-    """Whether this is "old" of "the old": a look of nothing, and so perhaps of somebody."""
+    """Whether this is "old" of "the old", or "several" of "several in suits": of nothing, so perhaps of somebody."""
+    if rest[place] in words.DETERMINERS:
+        return not (words.OBJECTS.intersection(rest[place + 1 : place + 2]) or _phrase_length(rest, place + 1))
     if rest[place] not in words.LOOKS - words.NOUNS:
         return False
     first = place
@@ -217,8 +219,7 @@ def _hangs(rest: list[str], place: int) -> bool:
     if following and following[0] in ("and", ","):
         following = rest[place + 2 : place + 3]
         return not (following and following[0] in words.LOOKS)
-    known = words.LOOKS | words.NOUNS | words.FEATURES
-    return not (following and (following[0] in known or _phrase_length(rest, place + 1)))
+    return not (words.OBJECTS.intersection(following) or _phrase_length(rest, place + 1))
 
 
 def _breaks_off(rest: list[str]) -> bool:

@@ -5,7 +5,7 @@ somebody else must not stand here: professions, relatives, names, groups, number
 and figures of people (`tv` as well, though COCO has that label), and words that are first names too ("rose", "sandy").
 """
 
-_SAME = ("skis", "scissors", "sheep", "fish", "broccoli", "bison", "salmon")
+_SAME = ("skis", "scissors", "sheep", "fish", "broccoli", "bison", "salmon", "deer")
 _IRREGULAR = {
     "person": "people",
     "mouse": "mice",
@@ -13,6 +13,13 @@ _IRREGULAR = {
     "leaf": "leaves",
     "shelf": "shelves",
     "loaf": "loaves",
+    "bookshelf": "bookshelves",
+    "scarf": "scarves",
+    "wolf": "wolves",
+    "goose": "geese",
+    "ox": "oxen",
+    "potato": "potatoes",
+    "tomato": "tomatoes",
     **dict(zip(_SAME, _SAME, strict=True)),
 }
 
@@ -42,7 +49,7 @@ PREPOSITIONS = _set(
 )
 LINKS = _set("and is are was were who that has have while to up down out")
 SMALL = _set(
-    """a an the it its this these some several many very there be front top together outdoors indoors away back-to-back
+    """a an the it its this these some several many very there be front top together outdoors indoors away
     side down full covered alone"""
 )
 OWN = frozenset({"his", "her", "their"})
@@ -106,7 +113,9 @@ CLOTHES = _set(
     tuxedo kimono sari swimsuit bikini wetsuit t-shirt tshirt sweatshirt bowtie necktie backpack handbag purse wallet
     bag beanie fedora collar sleeve gown top"""
 )
-CLOTHES_OF_TWO = _set("glasses sunglasses goggles jeans pants shorts trousers overalls pajamas clothes scissors")
+ONLY_PLURAL = _set(
+    "glasses sunglasses goggles jeans pants shorts trousers overalls pajamas clothes scissors rocks bushes"
+)
 CLOTHING = _set("denim clothing jewelry headphones lipstick makeup")
 FURNITURE = _set(
     """bench chair couch bed toilet table sofa desk stool armchair shelf bookshelf cabinet drawer lamp rug carpet
@@ -119,7 +128,7 @@ THINGS = _set(
     microphone guitar piano violin drum trumpet tablet newspaper magazine paper notebook pen pencil letter box basket
     bucket tray towel candle balloon flower tree plant leaf branch log stick rope leash key tool hammer shovel broom
     rake hose bouquet luggage briefcase tripod telescope binocular light lantern toy teapot kettle pan pot grill
-    barbecue fire flag bubble cigarette cigar pipe gun sword mask fan-shaped napkin tissue wheel engine saddle"""
+    barbecue fire flag bubble cigarette cigar pipe gun sword mask napkin tissue wheel engine saddle"""
 )
 TABLEWARE = _set("bottle cup fork knife spoon bowl glass mug plate wineglass jar can chopstick straw teacup")
 SPORTS_THINGS = _set(
@@ -144,7 +153,7 @@ PLACES = _set(
     island harbor pier dock boardwalk path trail track lawn pasture meadow pond stream waterfall porch patio balcony
     deck roof garage hallway library museum hotel lobby parking lot intersection crosswalk curb corner background
     foreground countryside valley shore coast wood rain fog cloud puddle playground entrance driveway alley
-    tunnel fountain rocks bushes trees space area middle edge ground"""
+    tunnel fountain space area middle edge ground"""
 )
 _COUNTED = CLOTHES | FURNITURE | THINGS | TABLEWARE | VEHICLES | ANIMALS | SPORTS_THINGS | PLACES
 COUNTABLE = _COUNTED - GAMES - FOOD
@@ -152,7 +161,7 @@ COUNTABLE = _COUNTED - GAMES - FOOD
 NAMELIKE = ANIMALS - FOOD - set(_SAME)
 """One of these needs an article everywhere: "next to tiger woods" speaks of somebody."""
 
-NOUNS = _both(_COUNTED | FOOD) | GAMES | CLOTHES_OF_TWO | CLOTHING
+NOUNS = _both(_COUNTED | FOOD) | GAMES | ONLY_PLURAL | CLOTHING
 VOCABULARY = PREPOSITIONS | LINKS | SMALL | VERBS | ADVERBS | COLOURS | QUALITIES | NOUNS
 FOLLOWERS = PREPOSITIONS | LINKS | VERBS
 """What may come right after the person. Anything else may belong to it ("a baby elephant"), and then it is none."""
@@ -171,6 +180,10 @@ OF = _set(
 """What an "of" may follow: "in front of", "a cup of". It never follows a person: "a man of war"."""
 OF_ONLY = frozenset({"bunch", "pair", "pile", "stack"})
 """Words that mean a crowd if no "of" with things follows."""
+FEATURES = frozenset({"hair", "beard", "mustache", "moustache", "goatee", "ponytail", "smile"})
+"""Told of a person after "with" only: "a man with a long beard"."""
+OBJECTS = LOOKS | NOUNS | FEATURES | OF | OF_ONLY | {"very"}
+"""What may come after "a", "his", "several"."""
 PHRASES = frozenset(
     tuple(phrase.split())
     for phrase in (
@@ -181,7 +194,5 @@ PHRASES = frozenset(
           for what in ("picture", "photo", "photograph", "camera")),
     )
 )  # fmt: skip
-FEATURES = frozenset({"hair", "beard", "mustache", "moustache", "goatee", "ponytail", "smile"})
-"""Told of a person after "with" only: "a man with a long beard"."""
 OF_A_PERSON = frozenset({"face", "portrait", "smile"})
 """What of a person's means the person: "a woman's face"."""

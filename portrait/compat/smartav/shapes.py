@@ -15,12 +15,19 @@ UNKNOWN_PREFIX = "unknown_person_"
 UNREGISTERED = "unknown"
 """Name, without an id, of a face that matched nobody and was too poor to be registered."""
 METADATA = "metadata"
+ROOTS = ("face-recognition", "image-captioning", "instance-segmentation")
+"""What all addresses begin with."""
 _DEFAULT_WEIGHTS = frozenset({"yolov7-seg"})
 _CHECKPOINTS = {
     "yolact_resnet50_54_800000": "yolact-resnet50",
     "yolact_base_54_800000": "yolact-base",
     "yolact_im700_54_800000": "yolact-im700",
 }
+
+
+def error_json(code: str, message: str) -> dict[str, str]:
+    """`error` was a text then; `code` is ours."""
+    return {"error": message, "code": code}
 
 
 def box_text(box: Box) -> str:

@@ -19,7 +19,6 @@ from portrait.compat.smartav.api.scenes import (
 )
 
 
-
 class SampleIdConverter(StringConverter):
     """Whatever a client chose as an id, "/" and line ends included."""
 

@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from inference.errors import ServerUnavailableError
 from portrait.compat.smartav.services import recognition
+from portrait.core.api_errors import SERVER_AWAY
 from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
 from portrait.sightings.models import Sighting
 from tests.api_clients import b64, plain_jpeg
@@ -332,7 +333,7 @@ class TestErrors:
 
         monkeypatch.setattr("portrait.compat.smartav.services.recognition.analyse", down)
         answer = call(enroller, FACES, {"image": data_uri(pictures["collins"])}, 503, collection)
-        assert answer == {"error": "nothing answers", "code": "inference_unavailable"}
+        assert answer == {"error": SERVER_AWAY, "code": "inference_unavailable"}
 
     def test_clearing_that_fails_says_so(
         self, admin: APIClient, enrolled: Any, collection: Collection, monkeypatch: pytest.MonkeyPatch

@@ -156,7 +156,7 @@ def test_credentials_are_not_taken(
 def test_the_document_names_the_addresses_only_where_they_exist(client: APIClient) -> None:
     paths = client.get("/api/schema/", HTTP_ACCEPT="application/json").json()["paths"]
     told = {path for path in paths if not path.startswith("/api/")}
-    assert told == {f"/{route}".replace("<str:sample_id>", "{sample_id}") for route in ADDRESSES}
+    assert told == {f"/{route}".replace("<sample_id:sample_id>", "{sample_id}") for route in ADDRESSES}
     assert not any(path.endswith("/") for path in told)
     for path in told:
         for operation in paths[path].values():

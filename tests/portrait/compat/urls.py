@@ -1,5 +1,5 @@
-"""The addresses of a site with PORTRAIT_SMARTAV=true. That the setting brings them is tested in
-test_smartav_setting.py."""
+"""The addresses of a site with PORTRAIT_SMARTAV=true. That they are off without it:
+test_smartav_security.py; that the setting brings them: tests/live/test_smartav_site.py."""
 
 from django.urls import include, path
 

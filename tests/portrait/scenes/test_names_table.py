@@ -82,6 +82,9 @@ a man looking at obama
 a man looking at Rose
 a man next to tiger woods
 a man next to the old
+a man and several in suits
+a man with some on a beach
+a man and his on a bench
 a man and a woman
 a man and a
 a man and his

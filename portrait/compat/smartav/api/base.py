@@ -29,23 +29,18 @@ class CollectionFieldSerializer(StrictSerializer):
         required=False, max_length=60, help_text="Name or id; else the key's only one, or `default`"
     )
 
-    def to_internal_value(self, data: Any) -> Any:
-        if len(data.getlist("collection")) > 1:
-            raise serializers.ValidationError({"collection": "Name one collection."})
-        return super().to_internal_value(data)
-
 
 COLLECTION: list[OpenApiParameter | type[serializers.Serializer[Any]]] = [CollectionFieldSerializer]
 
 
-class ErrorSerializer(serializers.Serializer[Any]):
+class SmartavErrorSerializer(serializers.Serializer[Any]):
     """`error` is a text, as it was; `code` is ours."""
 
     error = serializers.CharField()
     code = serializers.CharField()
 
 
-ERRORS = {"4XX": ErrorSerializer, "5XX": ErrorSerializer}
+ERRORS = {"4XX": SmartavErrorSerializer, "5XX": SmartavErrorSerializer}
 
 
 class SmartavView(APIView):
@@ -85,7 +80,10 @@ def collection_of(request: Request) -> Collection:
 
 def _query(request: Request) -> dict[str, Any]:
     """What stands in the address after "?"; refused where nobody here reads it."""
-    query = CollectionFieldSerializer(data=request.query_params)
+    told = request.query_params
+    if len(told.getlist("collection")) > 1:
+        raise serializers.ValidationError({"collection": "Name one collection."})
+    query = CollectionFieldSerializer(data=told.dict())  # of a QueryDict an empty one would count as none
     query.is_valid(raise_exception=True)
     return dict(query.validated_data)
 
@@ -94,5 +92,8 @@ def one_or_many(serializer: type[serializers.Serializer[Any]]) -> PolymorphicPro
     """For the OpenAPI document: an object, or a list of such."""
     name = f"{serializer.__name__.removesuffix('Serializer')}OneOrMany"
     return PolymorphicProxySerializer(
-        component_name=name, serializers=[serializer, serializer(many=True)], resource_type_field_name=None
+        component_name=name,
+        serializers=[serializer, serializer(many=True)],
+        resource_type_field_name=None,
+        many=False,
     )

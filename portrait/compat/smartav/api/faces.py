@@ -56,7 +56,7 @@ class SamplePictureField(PictureField):
             return InvalidPictureError(str(error.detail[0]), field="image")  # type: ignore[index]
 
 
-class FaceRecognitionRequestSerializer(StrictSerializer):
+class SmartavFaceRecognitionRequestSerializer(StrictSerializer):
     """A picture as a data URI, and how alike a person must be to be named."""
 
     image = PictureField()
@@ -68,14 +68,14 @@ class FaceRecognitionRequestSerializer(StrictSerializer):
     )
 
 
-class CandidateSerializer(serializers.Serializer[Any]):
+class SmartavCandidateSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(help_text="Empty: nobody known, and too poor to be registered")
     name = serializers.CharField()
     metadata = serializers.JSONField(help_text="What was stored: a text in most cases, any JSON in others")
     bbox = serializers.CharField(help_text="`x, y, w, h` in pixels")
 
 
-class SampleSerializer(StrictSerializer):
+class SmartavSampleSerializer(StrictSerializer):
     """A person's picture. Name, metadata and action count for a new `id` only."""
 
     id = serializers.CharField(max_length=200)
@@ -85,36 +85,36 @@ class SampleSerializer(StrictSerializer):
     action = serializers.CharField(max_length=200, allow_blank=True, allow_null=True)
 
 
-class ReasonSerializer(serializers.Serializer[Any]):
+class SmartavReasonSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     code = serializers.CharField()
     message = serializers.CharField()
 
 
-class SamplesAnswerSerializer(serializers.Serializer[Any]):
+class SmartavSamplesAnswerSerializer(serializers.Serializer[Any]):
     """`success` and `fail` together hold an id an entry."""
 
     success = serializers.ListField(child=serializers.CharField())
-    reasons = ReasonSerializer(many=True, help_text="Why each of `fail` failed")
+    reasons = SmartavReasonSerializer(many=True, help_text="Why each of `fail` failed")
 
     def get_fields(self) -> "dict[str, serializers.Field[Any, Any, Any, Any]]":
         # `fail` is a method of every field, so it cannot be declared by assignment.
         return super().get_fields() | {"fail": serializers.ListField(child=serializers.CharField())}
 
 
-class ClearedSerializer(serializers.Serializer[Any]):
+class SmartavClearedSerializer(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     msg = serializers.CharField()
 
 
-class MetadataRequestSerializer(StrictSerializer):
+class SmartavMetadataRequestSerializer(StrictSerializer):
     """Both are needed; an empty name changes nothing of it."""
 
     name = serializers.CharField(max_length=200, allow_blank=True)
     metadata = SampleMetadataField(allow_null=True)
 
 
-class SuccessSerializer(serializers.Serializer[Any]):
+class SmartavSuccessSerializer(serializers.Serializer[Any]):
     success = serializers.CharField()
 
 
@@ -128,12 +128,12 @@ class FaceRecognitionView(SmartavView):
         summary="Name every face of a picture",
         tags=[TAG],
         parameters=COLLECTION,
-        request=FaceRecognitionRequestSerializer,
-        responses={200: CandidateSerializer(many=True), **ERRORS},
+        request=SmartavFaceRecognitionRequestSerializer,
+        responses={200: SmartavCandidateSerializer(many=True), **ERRORS},
     )
     def post(self, request: Request) -> Response:
         """Name every face; unmatched ones become `unknown_person_N`."""
-        serializer = FaceRecognitionRequestSerializer(data=request.data)
+        serializer = SmartavFaceRecognitionRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data
         faces = recognition.recognise_faces(
@@ -159,12 +159,12 @@ class UpdateSamplesView(SmartavView):
         summary="Enrol pictures",
         tags=[TAG],
         parameters=COLLECTION,
-        request=SampleSerializer(many=True),
-        responses={200: SamplesAnswerSerializer, **ERRORS},
+        request=SmartavSampleSerializer(many=True),
+        responses={200: SmartavSamplesAnswerSerializer, **ERRORS},
     )
     def post(self, request: Request) -> Response:
         """Enrol pictures; an `id` that is known gets one more."""
-        serializer = SampleSerializer(data=request.data, many=True, max_length=MAX_PHOTOS)  # type: ignore[call-arg]
+        serializer = SmartavSampleSerializer(data=request.data, many=True, max_length=MAX_PHOTOS)  # type: ignore[call-arg]
         serializer.is_valid(raise_exception=True)
         asked = [sample_of(entry) for entry in serializer.validated_data]
         return Response(updated_json(samples.update_samples(collection=collection_of(request), samples=asked)))
@@ -190,7 +190,7 @@ class ClearSamplesView(SmartavView):
         summary="Erase everybody of a collection",
         tags=[TAG],
         parameters=COLLECTION,
-        responses={200: ClearedSerializer, **ERRORS},
+        responses={200: SmartavClearedSerializer, **ERRORS},
     )
     def get(self, request: Request) -> Response:
         """Erase everybody of a collection, as clients of the first version ask for it."""
@@ -205,7 +205,7 @@ class ClearSamplesView(SmartavView):
         tags=[TAG],
         parameters=COLLECTION,
         request=None,
-        responses={200: ClearedSerializer, **ERRORS},
+        responses={200: SmartavClearedSerializer, **ERRORS},
     )
     def post(self, request: Request) -> Response:
         """Erase everybody of a collection."""
@@ -222,13 +222,13 @@ class UpdateMetadataView(SmartavView):
         summary="Change a person's name and metadata",
         tags=[TAG],
         parameters=COLLECTION,
-        request=MetadataRequestSerializer,
-        responses={200: SuccessSerializer, **ERRORS},
+        request=SmartavMetadataRequestSerializer,
+        responses={200: SmartavSuccessSerializer, **ERRORS},
     )
     def post(self, request: Request, sample_id: str) -> Response:
         """Change a person's name and metadata; the id stays."""
         identity = _addressed(collection_of(request), sample_id)
-        serializer = MetadataRequestSerializer(data=request.data)
+        serializer = SmartavMetadataRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         samples.update_metadata(identity=identity, **serializer.validated_data)
         return Response({"success": f'"{sample_id}" has been configured successfully.'})

@@ -25,7 +25,7 @@ from portrait.scenes.services.looking import SCORE_THRESHOLD, TOP_K, Segmented, 
 from portrait.scenes.services.painting import segmented_jpeg
 
 
-class CaptionRequestSerializer(StrictSerializer):
+class SmartavCaptionRequestSerializer(StrictSerializer):
     """A picture as a data URI. `candidate_size`, of the chat that the first generation had, counts for nothing."""
 
     also = frozenset({"candidate_size"})
@@ -34,7 +34,7 @@ class CaptionRequestSerializer(StrictSerializer):
     model = serializers.CharField(required=False, allow_blank=True, max_length=100, help_text="Ours: which network")
 
 
-class CaptionAnswerSerializer(serializers.Serializer[Any]):
+class SmartavCaptionAnswerSerializer(serializers.Serializer[Any]):
     caption = serializers.CharField()
     text = serializers.CharField(help_text="Always empty: there is no chat here")
     questions = serializers.ListField(child=serializers.DictField(), help_text="Always empty")
@@ -42,7 +42,7 @@ class CaptionAnswerSerializer(serializers.Serializer[Any]):
     domain = serializers.CharField(required=False, help_text="Ours: what the model knows, if not what photos show")
 
 
-class EngineRequestSerializer(StrictSerializer):
+class SmartavEngineRequestSerializer(StrictSerializer):
     """The file or model by which pictures are segmented from now on: `model` or `weights`; neither: the default.
 
     The other fields of then are the operator's business now and count for nothing.
@@ -54,7 +54,7 @@ class EngineRequestSerializer(StrictSerializer):
     weights = serializers.CharField(required=False, allow_blank=True, max_length=200)
 
 
-class ObjectsRequestSerializer(StrictSerializer):
+class SmartavObjectsRequestSerializer(StrictSerializer):
     """A picture as a data URI. `iou_threshold` counts for nothing: YOLACT has its own."""
 
     also = frozenset({"iou_threshold"})
@@ -65,24 +65,24 @@ class ObjectsRequestSerializer(StrictSerializer):
     model = serializers.CharField(required=False, allow_blank=True, max_length=200, help_text="Ours: only this once")
 
 
-class RectSerializer(serializers.Serializer[Any]):
+class SmartavRectSerializer(serializers.Serializer[Any]):
     x = serializers.FloatField()
     y = serializers.FloatField()
     w = serializers.FloatField()
     h = serializers.FloatField()
 
 
-class DetectedObjectSerializer(serializers.Serializer[Any]):
+class SmartavDetectedObjectSerializer(serializers.Serializer[Any]):
     """`Rect` is in pixels of the upright picture."""
 
     Class = serializers.CharField()
     Score = serializers.FloatField()
-    Rect = RectSerializer()
+    Rect = SmartavRectSerializer()
 
 
-class ObjectsAnswerSerializer(serializers.Serializer[Any]):
+class SmartavObjectsAnswerSerializer(serializers.Serializer[Any]):
     mjpg = serializers.CharField(help_text="A JPEG in base64: the picture with masks, boxes and labels")
-    detected_objects = DetectedObjectSerializer(many=True)
+    detected_objects = SmartavDetectedObjectSerializer(many=True)
     model = serializers.CharField(help_text="Ours: who found them")
     domain = serializers.CharField(required=False, help_text="Ours: what the model knows, if not what photos show")
 
@@ -96,14 +96,14 @@ class ImageCaptioningView(SmartavView):
         operation_id="smartav_image_captioning",
         summary="Describe a picture, or several",
         tags=[TAG],
-        request=one_or_many(CaptionRequestSerializer),
-        responses={200: one_or_many(CaptionAnswerSerializer), **ERRORS},
+        request=one_or_many(SmartavCaptionRequestSerializer),
+        responses={200: one_or_many(SmartavCaptionAnswerSerializer), **ERRORS},
     )
     def post(self, request: Request) -> Response:
         """A caption for an object, a list of captions for a list."""
         many = isinstance(request.data, list)
         entries = request.data if many else [request.data]
-        serializer = CaptionRequestSerializer(data=entries, many=True, max_length=MAX_IMAGES)  # type: ignore[call-arg]
+        serializer = SmartavCaptionRequestSerializer(data=entries, many=True, max_length=MAX_IMAGES)  # type: ignore[call-arg]
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data
         told = scenes.captions(pictures=[(each["image"], each.get("model", "")) for each in asked])
@@ -139,12 +139,12 @@ class InitEngineView(SmartavView):
         operation_id="smartav_init_engine",
         summary="Choose the segmentation model",
         tags=[TAG],
-        request=EngineRequestSerializer,
+        request=SmartavEngineRequestSerializer,
         responses={(200, "text/plain"): OpenApiTypes.STR, **ERRORS},
     )
     def post(self, request: Request) -> HttpResponse:
         """Choose the model for this key's pictures. A key with the scope admin loads it as well, if need be."""
-        serializer = EngineRequestSerializer(data=request.data)
+        serializer = SmartavEngineRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked, principal = serializer.validated_data, principal_of(request)
         scenes.init_engine(
@@ -169,7 +169,7 @@ class LoadModelView(InitEngineView):
         operation_id="smartav_load_model",
         summary="Choose the segmentation model",
         tags=[TAG],
-        request=EngineRequestSerializer,
+        request=SmartavEngineRequestSerializer,
         responses={(200, "text/plain"): OpenApiTypes.STR, **ERRORS},
     )
     def post(self, request: Request) -> HttpResponse:
@@ -186,12 +186,12 @@ class DetectObjectsView(SmartavView):
         operation_id="smartav_detect_objects",
         summary="Find the objects of a picture",
         tags=[TAG],
-        request=ObjectsRequestSerializer,
-        responses={200: ObjectsAnswerSerializer, **ERRORS},
+        request=SmartavObjectsRequestSerializer,
+        responses={200: SmartavObjectsAnswerSerializer, **ERRORS},
     )
     def post(self, request: Request) -> Response:
         """Find objects: their classes, boxes, and a picture of their masks."""
-        serializer = ObjectsRequestSerializer(data=request.data)
+        serializer = SmartavObjectsRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data
         found = scenes.detect_objects(
