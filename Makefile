@@ -40,7 +40,11 @@ up: models ## Run everything until Ctrl-C
 	@exec $(MANAGE) up
 
 test: setup-dev models ## Run the tests, on real servers that they start themselves (ARGS="-k name" chooses)
+ifdef ARGS
 	@exec $(BIN)/python -m pytest $(ARGS)
+else
+	@$(run_tests)
+endif
 
 check: setup-dev ## Format, lint, types, layers, migrations
 	$(BIN)/ruff format --check .
@@ -103,6 +107,14 @@ $(TRITON_VENV): $(TRITON_READY)
 $(MODELS) &: $(WEIGHT_SOURCES) $(RUN_READY)
 	@$(MANAGE) models build
 	@touch $(MODELS)
+
+# Two halves side by side, each on servers of its own: most tests wait for something. The second half's words come last.
+define run_tests
+  log=$$(mktemp); $(BIN)/python -m pytest tests/inference tests/live >"$$log" 2>&1 & half=$$!; \
+  trap 'kill -TERM $$half 2>/dev/null; rm -f "$$log"' EXIT INT TERM; \
+  $(BIN)/python -m pytest --ignore=tests/inference --ignore=tests/live; one=$$?; \
+  wait $$half; other=$$?; cat "$$log"; exit $$((one ? one : other))
+endef
 
 # Triton's backend needs Python as a shared library, which Debian packs apart. Where it is missing it is unpacked into
 # the environment: that needs neither root nor a change of the system. portrait/embedded tells what to do if it fails.
