@@ -286,7 +286,7 @@ def main(arguments: list[str]) -> None:
         from portrait.core.pipelines import inference_client
 
         client = inference_client()
-        rounds, seconds, compared = (1, 3.0, 2) if short else (5, 10.0, len(photos()))
+        rounds, seconds, compared = (1, 3.0, 2) if short else (3, 5.0, len(photos()))
         setting = Setting(bench, models, client, rounds, seconds, compared)
         ratios, more = list[Ratio](), dict[str, object]()
         for name in wanted:
