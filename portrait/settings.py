@@ -24,6 +24,7 @@ ASGI_APPLICATION = "portrait.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
+    "unfold",  # before Django's admin, whose templates it replaces
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -37,11 +38,18 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "portrait.embedded",
     "portrait.core",
+    "portrait.audit",
     "portrait.jobs",
     "portrait.gallery",
     "portrait.cameras",
     "portrait.sightings",
     "portrait.scenes",
+    "portrait.curation",
+    "portrait.reindex",
+    "portrait.transfer",
+    "portrait.calibration",
+    "portrait.privacy",
+    "portrait.upkeep",
     "portrait.compat.smartav",
     "portrait.demo",
     "portrait.drill",

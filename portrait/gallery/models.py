@@ -1,10 +1,12 @@
 """The portrait database: who is who, their pictures, and the vectors that find them."""
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
-from pgvector.django import VectorField
+from django.utils import timezone
+from pgvector.django import HalfVectorField, VectorField
 
 from portrait.core.models import BaseModel
 
@@ -23,12 +25,26 @@ class EmbeddingModel(models.Model):
         ACTIVE = "active"
         RETIRED = "retired"
 
+    class Precision(models.TextChoices):
+        SINGLE = "single", "4 bytes a number"
+        HALF = "half", "2 bytes a number"
+
     name = models.CharField(max_length=60)
     version = models.CharField(max_length=20)
     dims = models.PositiveIntegerField()
     metric = models.CharField(max_length=10, choices=[("l2", "Euclidean distance")], default="l2")
     calibration = models.JSONField()
     state = models.CharField(max_length=10, choices=State.choices, default=State.BUILDING)
+    precision = models.CharField(max_length=10, choices=Precision.choices, default=Precision.SINGLE)
+    source = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="derived",
+        help_text="The network whose vectors this model projects; none: it is a network itself.",
+    )
+    projection = models.BinaryField(null=True, editable=False, help_text="Of a model with a source: see `vectors.py`.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -74,6 +90,9 @@ class Identity(BaseModel):
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.KNOWN)
     hidden = models.BooleanField(default=False, help_text="Recognised, but left out of lists.")
     merged_into = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="merged")
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="Set: erased when the time of grace is over.")
+    consent = models.TextField(blank=True, help_text="On what ground this person is kept: a note for people.")
+    keep_until = models.DateField(null=True, blank=True, help_text="Erased after this day; empty: no such day.")
 
     class Meta:
         verbose_name_plural = "identities"
@@ -81,7 +100,12 @@ class Identity(BaseModel):
         constraints = [
             models.UniqueConstraint(fields=["collection", "external_id"], name="one_identity_an_external_id")
         ]
-        indexes = [models.Index(fields=["collection", "name"]), models.Index(fields=["-created_at", "-id"])]
+        indexes = [
+            models.Index(fields=["collection", "name"]),
+            models.Index(fields=["-created_at", "-id"]),
+            models.Index(fields=["deleted_at"], name="identity_deleted", condition=models.Q(deleted_at__isnull=False)),
+            models.Index(fields=["keep_until"], name="identity_expires", condition=models.Q(keep_until__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -113,6 +137,7 @@ class Portrait(BaseModel):
     score = models.FloatField()
     quality = models.JSONField()
     sha256 = models.CharField(max_length=64, help_text="Of the bytes as they were sent.")
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="Set: removed when the time of grace is over.")
 
     class Meta:
         ordering = ["-created_at"]
@@ -130,11 +155,77 @@ class PortraitEmbedding(models.Model):
     model = models.ForeignKey(EmbeddingModel, on_delete=models.PROTECT, related_name="+", db_index=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="+", db_index=False)
     identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="embeddings")
-    vector = VectorField()  # no fixed size: models differ
+    vector = VectorField(null=True)  # no fixed size: models differ
+    half = HalfVectorField(null=True)  # instead of `vector`, for models of half precision
+    live = models.BooleanField(default=True, help_text="Neither the portrait nor its person is deleted.")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["portrait", "model"], name="one_vector_a_model")]
+        constraints = [
+            models.UniqueConstraint(fields=["portrait", "model"], name="one_vector_a_model"),
+            models.CheckConstraint(
+                condition=models.Q(vector__isnull=True) ^ models.Q(half__isnull=True), name="one_precision"
+            ),
+        ]
         indexes = [models.Index(fields=["collection", "model"], name="embedding_by_collection")]
 
     def __str__(self) -> str:
         return f"vector of {self.portrait_id} by {self.model_id}"
+
+
+class Change(models.Model):
+    """The journal: one row an edit of identities, by whom and when, with what it takes to undo it.
+
+    `steps`: see `services.journal`. They hold names: whoever is erased is taken out of them.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="changes")
+    action = models.CharField(max_length=20, help_text="rename, edit, hide, merge, split, move, reject, delete ...")
+    actor = models.CharField(max_length=200, help_text="The key or user.")
+    at = models.DateTimeField(default=timezone.now)
+    identities = ArrayField(models.UUIDField(), default=list, help_text="Whom it is about.")
+    steps = models.JSONField(default=list)
+    details = models.JSONField(default=dict, blank=True, help_text="What a reader wants to know beyond the steps.")
+    undoes = models.OneToOneField("self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by")
+    job_id = models.UUIDField(null=True, blank=True, help_text="The job that brings the history after it.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            GinIndex(fields=["identities"], name="change_by_identity"),
+            models.Index(fields=["collection", "-id"], name="change_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.pk}"
+
+
+class Rejection(BaseModel):
+    """Not this person: the face of `portrait` is not `identity`'s, whatever the distance says. Faces that are nearer to
+    it than to the identity's own portraits are not named so either (`selectors`). Seen faces: `sightings.FaceRejection`.
+    """
+
+    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="rejections")
+    portrait = models.ForeignKey(Portrait, on_delete=models.CASCADE, related_name="rejections")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["identity", "portrait"], name="one_rejection")]
+
+    def __str__(self) -> str:
+        return f"{self.portrait_id} is not {self.identity_id}"
+
+
+class Distinct(BaseModel):
+    """Two identities that somebody said are two people: never suggested as one again. `first` has the lower id."""
+
+    first = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="+")
+    second = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["first", "second"], name="one_distinction"),
+            models.CheckConstraint(condition=models.Q(first__lt=models.F("second")), name="distinct_in_order"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.first_id} is not {self.second_id}"

@@ -11,7 +11,6 @@ import numpy as np
 from django.core.exceptions import ValidationError
 from django.db.models import (
     Count,
-    Expression,
     ExpressionWrapper,
     FloatField,
     IntegerField,
@@ -22,14 +21,14 @@ from django.db.models import (
     Subquery,
     Value,
 )
-from django.db.models.functions import Cast, Coalesce
+from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
-from pgvector.django import L2Distance, VectorField
 
 from inference.calibration import DECISION, Calibration
 from portrait.core.errors import NotFoundError, PortraitError
 from portrait.core.principal import Principal
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Portrait, PortraitEmbedding
+from portrait.gallery.vectors import distance_to
 
 EXACT_BELOW = 10_000
 """Collections with fewer portraits are scanned exactly: that takes some milliseconds and misses nobody."""
@@ -91,8 +90,8 @@ def as_uuid(text: str) -> uuid.UUID | None:
 
 
 def visible_identities(principal: Principal) -> "QuerySet[Identity]":
-    """The identities a caller may see, merged ones left out."""
-    identities = Identity.objects.filter(merged_into=None)
+    """The identities a caller may see, merged and deleted ones left out."""
+    identities = Identity.objects.filter(merged_into=None, deleted_at=None)
     if principal.collection_ids is None:
         return identities
     return identities.filter(collection_id__in=principal.collection_ids)
@@ -121,20 +120,20 @@ def filter_identities(
 def with_portrait_counts(identities: "QuerySet[Identity]") -> "QuerySet[Identity]":
     """Annotate `portrait_count` and the collection: what a list shows, in one query. Counted row by row, so that a
     page costs what its rows cost."""
-    portraits = Portrait.objects.filter(identity=OuterRef("pk")).order_by().values("identity")
+    portraits = Portrait.objects.filter(identity=OuterRef("pk"), deleted_at=None).order_by().values("identity")
     count = Subquery(portraits.annotate(count=Count("pk")).values("count"), output_field=IntegerField())
     return identities.select_related("collection").annotate(portrait_count=Coalesce(count, 0))
 
 
 def with_newest_portraits(identities: "QuerySet[Identity]", count: int) -> "QuerySet[Identity]":
     """Prefetch `newest_portraits`, at most `count` each: one more query however many identities."""
-    newest = Portrait.objects.order_by("-created_at")[:count]
+    newest = Portrait.objects.filter(deleted_at=None).order_by("-created_at")[:count]
     return identities.prefetch_related(Prefetch("portraits", newest, to_attr="newest_portraits"))
 
 
 def visible_portraits(principal: Principal) -> "QuerySet[Portrait]":
     """The portraits a caller may see."""
-    portraits = Portrait.objects.select_related("identity")
+    portraits = Portrait.objects.select_related("identity").filter(deleted_at=None, identity__deleted_at=None)
     if principal.collection_ids is None:
         return portraits
     return portraits.filter(identity__collection_id__in=principal.collection_ids)
@@ -159,12 +158,12 @@ def _nearest_rows(
 ) -> list[tuple[uuid.UUID, float]]:
     """(identity, distance) of the nearest portraits: an exact scan of a small collection, else by the HNSW index."""
     model = collection.active_model
-    rows = PortraitEmbedding.objects.filter(model_id=model.pk, collection_id=collection.id)
+    rows = PortraitEmbedding.objects.filter(model_id=model.pk, collection_id=collection.id, live=True)
     small = _is_small(collection.id, model.pk, EXACT_BELOW, int(time.monotonic() / SIZE_CHECKED_EVERY_S))
     excluded = list(exclude)
     if excluded:
         rows = rows.exclude(identity_id__in=excluded)
-    distance: Expression = L2Distance(Cast("vector", VectorField(dimensions=model.dims)), vector)
+    distance = distance_to(model, vector)
     if small:
         distance = ExpressionWrapper(distance + Value(0.0), FloatField())  # a sum is not what the index is made for
     return list(rows.annotate(distance=distance).order_by("distance").values_list("identity_id", "distance")[:limit])
@@ -206,8 +205,8 @@ def nearest_identities(
 
 def likeness_to(identity: Identity, collection: Collection, vector: NDArray[np.float32]) -> Candidate | None:
     """How alike a face is to an identity's own portraits, by the nearest of them; None if it has none."""
-    rows = PortraitEmbedding.objects.filter(identity=identity, model_id=collection.active_model_id)
-    distance = L2Distance(Cast("vector", VectorField(dimensions=collection.active_model.dims)), vector)
+    rows = PortraitEmbedding.objects.filter(identity=identity, model_id=collection.active_model_id, live=True)
+    distance = distance_to(collection.active_model, vector)
     nearest = rows.aggregate(distance=Min(distance))["distance"]
     if nearest is None:
         return None

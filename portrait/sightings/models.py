@@ -4,11 +4,11 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
-from pgvector.django import VectorField
+from pgvector.django import HalfVectorField, VectorField
 
 from portrait.cameras.models import Camera, Frame
 from portrait.core.models import BaseModel
-from portrait.gallery.models import Collection, EmbeddingModel, Identity
+from portrait.gallery.models import Change, Collection, EmbeddingModel, Identity
 
 
 class Timeline(models.Model):
@@ -45,6 +45,7 @@ class Track(models.Model):
     evidence = models.JSONField(default=dict, blank=True, help_text="What came out of that.")
     candidates = ArrayField(models.UUIDField(), default=list, blank=True, help_text="Identities in the evidence.")
     stranger_due = models.BooleanField(default=False, help_text="A steady stranger who is yet to be registered.")
+    pinned = models.BooleanField(default=False, help_text="Somebody said who it is: faces that come do not change it.")
 
     class Meta:
         indexes = [
@@ -96,6 +97,43 @@ class Detection(models.Model):
         return f"detection {self.pk}"
 
 
+class FaceRejection(BaseModel):
+    """Not this person: as `gallery.Rejection`, of a face that was seen. It is forgotten together with the face."""
+
+    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="face_rejections")
+    detection = models.ForeignKey(Detection, on_delete=models.CASCADE, related_name="rejections")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["identity", "detection"], name="one_face_rejection")]
+
+    def __str__(self) -> str:
+        return f"detection {self.detection_id} is not {self.identity_id}"
+
+
+class HistoryMove(models.Model):
+    """A track that a change of the journal gave to somebody else: the ledger of the job that does it, and of its undo.
+
+    before, after: identities, as ids: None is nobody.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    change = models.ForeignKey(Change, on_delete=models.CASCADE, related_name="moves")
+    chunk = models.PositiveIntegerField(help_text="The item of the job that does it.")
+    track = models.ForeignKey(Track, on_delete=models.CASCADE, related_name="+")
+    before = models.UUIDField(null=True)
+    before_similarity = models.FloatField(null=True)
+    before_pinned = models.BooleanField(default=False)
+    after = models.UUIDField(null=True)
+    done = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["change", "track"], name="one_move_a_track")]
+        indexes = [models.Index(fields=["change", "chunk"], name="move_by_chunk")]
+
+    def __str__(self) -> str:
+        return f"track {self.track_id} by change {self.change_id}"
+
+
 class DetectionEmbedding(models.Model):
     """A detected face's vector by one model. Collection, camera and time are repeated here, so that a filtered search
     needs no join. Only exemplars, the best few of a track, are in the HNSW index (`indexes.py`)."""
@@ -107,10 +145,16 @@ class DetectionEmbedding(models.Model):
     camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="+")  # indexed: it may be deleted
     captured_at = models.DateTimeField()
     exemplar = models.BooleanField(default=False)
-    vector = VectorField()  # no fixed size: models differ
+    vector = VectorField(null=True)  # no fixed size: models differ
+    half = HalfVectorField(null=True)  # instead of `vector`, for models of half precision
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["detection", "model"], name="one_detection_vector_a_model")]
+        constraints = [
+            models.UniqueConstraint(fields=["detection", "model"], name="one_detection_vector_a_model"),
+            models.CheckConstraint(
+                condition=models.Q(vector__isnull=True) ^ models.Q(half__isnull=True), name="one_detection_precision"
+            ),
+        ]
         indexes = [
             models.Index(
                 fields=["collection", "model", "camera", "captured_at"],

@@ -12,7 +12,6 @@ from django.db.models import (
     BooleanField,
     Case,
     DurationField,
-    Expression,
     ExpressionWrapper,
     F,
     FloatField,
@@ -24,10 +23,8 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Cast
 from django.utils import timezone
 from numpy.typing import NDArray
-from pgvector.django import L2Distance, VectorField
 
 from portrait.cameras.models import Camera
 from portrait.cameras.selectors import visible_cameras
@@ -35,6 +32,7 @@ from portrait.core.errors import NotFoundError
 from portrait.core.principal import Principal
 from portrait.gallery.models import Collection
 from portrait.gallery.selectors import EXACT_BELOW
+from portrait.gallery.vectors import distance_to
 from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sighting, Watch
 
 SCAN_TUPLES = 200_000
@@ -140,9 +138,7 @@ def nearest_exemplars(scope: Scope, vector: NDArray[np.float32], limit: int) -> 
     is little, as in the gallery: the index would have to be walked far for it, and would miss some.
     """
     rows = _exemplars(scope)
-    distance: Expression = L2Distance(
-        Cast("vector", VectorField(dimensions=scope.collection.active_model.dims)), np.asarray(vector)
-    )
+    distance = distance_to(scope.collection.active_model, vector)
     with transaction.atomic():
         if rows.values("pk")[EXACT_BELOW : EXACT_BELOW + 1].exists():
             with connection.cursor() as cursor:

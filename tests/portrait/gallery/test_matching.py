@@ -12,6 +12,7 @@ from portrait.gallery.indexes import index_name
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.selectors import calibration_of, nearest_identities
 from portrait.gallery.services.identities import create_collection
+from portrait.gallery.vectors import distance_to
 
 pytestmark = pytest.mark.django_db
 DIMS = 128
@@ -136,15 +137,10 @@ def test_ranking_equals_an_exact_scan(
 
 def test_the_search_can_use_the_models_own_index(collection: Collection) -> None:
     """The expression that the ORM writes is the one the partial index was made for."""
-    from django.db.models.functions import Cast
-    from pgvector.django import L2Distance, VectorField
-
     model = collection.active_model
     add(collection, "somebody", np.stack([at(0.1 + index * 1e-3) for index in range(50)]))
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_sort = off")
-    rows = PortraitEmbedding.objects.filter(model_id=model.pk).annotate(
-        distance=L2Distance(Cast("vector", VectorField(dimensions=model.dims)), ORIGIN)
-    )
+    rows = PortraitEmbedding.objects.filter(model_id=model.pk, live=True).annotate(distance=distance_to(model, ORIGIN))
     assert index_name(model) in rows.order_by("distance")[:5].explain()
