@@ -201,8 +201,8 @@ class Change(models.Model):
 
 
 class Rejection(BaseModel):
-    """Not this person: the face of `portrait` is not `identity`'s, whatever the distance says. Faces that are nearer to
-    it than to the identity's own portraits are not named so either (`selectors`). Seen faces: `sightings.FaceRejection`.
+    """Not this person: the face of `portrait` is not `identity`'s, whatever the distance says. Faces nearer to
+    it than to the identity's own portraits are not named so either (`selectors`). Of seen faces: `FaceRejection`.
     """
 
     identity = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="rejections")
