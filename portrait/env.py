@@ -4,6 +4,8 @@ Any secret may come as `NAME_FILE`, the path of a file that holds it. Where an a
 given, the embedded servers are used: they leave their addresses in `<PORTRAIT_VAR>/run/endpoints.json`.
 """
 
+import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -59,10 +61,21 @@ class Environment:
     cores: int
     smartav: bool
     """Whether the first-generation API answers too."""
+    audit_keys: list[str]
+    """The newest first: it writes the audit log, all of them verify it."""
+    audit_address: bool
+    """Whether the audit log has the callers' addresses."""
+    proof_key: str
+    """What the key is made of that signs proofs of erasure."""
 
     @property
     def endpoints_file(self) -> Path:
         return self.var / "run" / "endpoints.json"
+
+    @property
+    def audit_anchors(self) -> Path:
+        """Where the end of the audit log is noted, outside of the database that it is in."""
+        return self.var / "audit" / "anchors"
 
     @property
     def has_database(self) -> bool:
@@ -77,9 +90,9 @@ def _embedded_endpoints(path: Path) -> dict[str, str]:
         return {}
 
 
-def _secret_key(var: Path) -> str:
-    """The key of an embedded installation, made at its first use and kept readable to its owner only."""
-    path = var / "secrets" / "django"
+def _own_secret(var: Path, name: str) -> str:
+    """A key of an embedded installation, made at its first use and kept readable to its owner only."""
+    path = var / "secrets" / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,6 +103,11 @@ def _secret_key(var: Path) -> str:
     except FileExistsError:
         pass
     return path.read_text().strip()
+
+
+def _derived(secret_key: str, purpose: str) -> str:
+    """A key for one purpose: where SECRET_KEY is given, all machines have the same without a file in common."""
+    return hmac.new(secret_key.encode(), f"portrait {purpose}".encode(), hashlib.sha256).hexdigest()
 
 
 def _of_task(task: SceneTask) -> Callable[[str], None]:
@@ -115,6 +133,10 @@ def read_environment() -> Environment:
     external = frozenset(key for key, value in given.items() if value)
     endpoints = _embedded_endpoints(var / "run" / "endpoints.json") | {key: given[key] for key in external}
     secret_key = env.str("SECRET_KEY", "")
+
+    def own(name: str) -> str:
+        return _derived(secret_key, name) if secret_key else _own_secret(var, name)
+
     return Environment(
         var=var,
         models_dir=Path(env.str("PORTRAIT_MODELS", str(BASE_DIR / "triton_models"))).resolve(),
@@ -122,7 +144,7 @@ def read_environment() -> Environment:
         host=env.str("PORTRAIT_HOST", "127.0.0.1"),
         port=env.int("PORTRAIT_PORT", 8000, validate=validate.Range(min=1, max=65535)),
         debug=env.bool("PORTRAIT_DEBUG", False),
-        secret_key=secret_key or _secret_key(var),
+        secret_key=secret_key or _own_secret(var, "django"),
         allowed_hosts=env.list("PORTRAIT_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"]),
         csrf_trusted_origins=env.list("PORTRAIT_TRUSTED_ORIGINS", []),
         secure_proxy=env.bool("PORTRAIT_BEHIND_TLS_PROXY", False),
@@ -145,4 +167,7 @@ def read_environment() -> Environment:
         source_dirs=[Path(each).resolve() for each in env.list("PORTRAIT_SOURCE_DIRS", [str(var / "sources")])],
         cores=env.int("PORTRAIT_CORES", os.cpu_count() or 1, validate=validate.Range(min=1)),
         smartav=env.bool("PORTRAIT_SMARTAV", False),
+        audit_keys=env.list("AUDIT_KEY", []) or [own("audit")],
+        audit_address=env.bool("PORTRAIT_AUDIT_ADDRESS", False),
+        proof_key=env.str("PROOF_KEY", "") or own("proof"),
     )

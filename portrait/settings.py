@@ -4,7 +4,6 @@ from typing import Any
 
 import dj_database_url
 import django_stubs_ext
-from celery.schedules import schedule
 
 from portrait.env import BASE_DIR, read_environment
 
@@ -57,6 +56,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "portrait.audit.context.OriginMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -242,35 +242,4 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
-CELERY_BEAT_SCHEDULE = {
-    "jobs: enqueue what is due": {
-        "task": "portrait.jobs.tasks.sweep",
-        "schedule": schedule(5.0),  # also the grain of the pauses between an item's tries
-        "options": {"queue": "events", "expires": 15},
-    },
-    "frames: enqueue what is due": {
-        "task": "portrait.cameras.tasks.sweep",
-        "schedule": schedule(5.0),
-        "options": {"queue": "events", "expires": 15},
-    },
-    "sightings: register strangers left over": {
-        "task": "portrait.sightings.tasks.register_strangers",
-        "schedule": schedule(30.0),
-        "options": {"queue": "events", "expires": 60},
-    },
-    "cameras: retention": {
-        "task": "portrait.sightings.tasks.expire",
-        "schedule": schedule(600.0),
-        "options": {"queue": "events", "expires": 600},
-    },
-    "scenes: remove jobs that are of no use any more": {
-        "task": "portrait.scenes.tasks.tidy",
-        "schedule": schedule(600.0),
-        "options": {"queue": "events", "expires": 600},
-    },
-    "jobs: remove old jobs": {
-        "task": "portrait.jobs.tasks.purge",
-        "schedule": schedule(3600.0),
-        "options": {"queue": "events", "expires": 3600},
-    },
-}
+# What runs when stands in the database, editable in the admin; `portrait.upkeep.schedule` makes the rows.

@@ -5,16 +5,13 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import include, path
-from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from portrait.core.login import LimitedLoginForm
 
 admin.site.site_header = admin.site.site_title = "Portrait"
 admin.site.index_title = "The portrait database"
-admin.site.enable_nav_sidebar = False  # the lists need the room; "Home" has the same menu
 admin.site.login_form = LimitedLoginForm
-admin.site.unregister([ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule])  # of no use to anybody here
 
 
 def home(request: HttpRequest) -> HttpResponse:

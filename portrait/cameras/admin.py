@@ -1,14 +1,12 @@
 """Cameras and the ledger for people: how capture goes, what waits, what failed and why."""
 
-from typing import Any, cast
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
@@ -20,9 +18,9 @@ from portrait.cameras.models import Camera, CaptureStatus, Frame
 from portrait.cameras.services import cameras
 from portrait.cameras.services.backlog import with_backlog
 from portrait.cameras.services.reopen import reopen
+from portrait.core.admin_base import KeysetAdmin, ModelAdmin, StackedInline
 from portrait.core.errors import PortraitError
 
-MOST_COUNTED = 10_000
 REASON_CHARS = 60
 """Of an error's message in a list; the rest is shown where the mouse rests."""
 
@@ -67,7 +65,7 @@ class CameraForm(forms.ModelForm[Camera]):
 READING = ["state", "since", "message", "heartbeat_at", "last_frame_at", "lag_s", "captured", "not_taken", "restarts"]
 
 
-class CaptureStatusInline(admin.StackedInline[CaptureStatus, Camera]):
+class CaptureStatusInline(StackedInline[CaptureStatus, Camera]):
     model = CaptureStatus
     fields = (*READING,)
     readonly_fields = READING
@@ -85,7 +83,7 @@ class CaptureStatusInline(admin.StackedInline[CaptureStatus, Camera]):
 
 
 @admin.register(Camera)
-class CameraAdmin(admin.ModelAdmin[Camera]):
+class CameraAdmin(ModelAdmin[Camera]):
     form = CameraForm
     list_display = ["name", "collection", "enabled", "state", "lag", "waiting", "oldest", "shown_source", "fps"]
     list_filter = ["collection", "enabled"]
@@ -161,16 +159,7 @@ class CameraAdmin(admin.ModelAdmin[Camera]):
             cameras.delete_camera(camera=camera)
 
 
-class CappedPaginator(Paginator[Any]):
-    """Counts no further than `MOST_COUNTED`: a ledger has millions of rows, and nobody turns so many pages."""
-
-    @cached_property
-    def count(self) -> int:
-        rows = cast("QuerySet[Frame]", self.object_list)
-        return rows.order_by()[:MOST_COUNTED].count()
-
-
-class FrameAdmin(admin.ModelAdmin[Frame]):
+class FrameAdmin(KeysetAdmin[Frame]):
     """The ledger: looked at, and failed frames done again; nothing else is changed here. Registered by
     `portrait.sightings`, which knows what was found in a frame."""
 
@@ -185,10 +174,8 @@ class FrameAdmin(admin.ModelAdmin[Frame]):
         "picture_link",
     ]
     list_filter = ["state", "camera"]
-    list_per_page = 50
-    list_max_show_all = 200
-    show_full_result_count = False
-    paginator = CappedPaginator
+    keyset_ordering = ("-id",)
+    sortable_by = ()
     actions = ["try_again"]
     exclude = ["picture", "lease", "metadata"]
     readonly_fields = ["metadata"]

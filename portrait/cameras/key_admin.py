@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from portrait.cameras.models import Camera
 from portrait.cameras.services.cameras import collections_of
+from portrait.core.admin_base import ModelAdmin
 from portrait.core.models import ApiKey, Scope
 from portrait.core.services import create_api_key, revoke_api_keys
 from portrait.gallery.models import Collection
@@ -41,7 +42,7 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
+class ApiKeyAdmin(ModelAdmin[ApiKey]):
     """Keys are made and revoked, never changed or shown."""
 
     form = ApiKeyForm

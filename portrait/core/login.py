@@ -1,18 +1,22 @@
 """The admin's login form, which does not let passwords be guessed."""
 
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
 
 from portrait.core.throttling import Counter, address_of
+
+if TYPE_CHECKING:  # unfold has no types; its form is Django's with another look
+    from django.contrib.admin.forms import AdminAuthenticationForm as AuthenticationForm
+else:
+    from unfold.forms import AuthenticationForm
 
 MAX_FAILURES = 10
 WINDOW_S = 300
 
 
-class LimitedLoginForm(AdminAuthenticationForm):
+class LimitedLoginForm(AuthenticationForm):
     """After `MAX_FAILURES` wrong passwords for a name from an address even the right one is refused, until the
     window of `WINDOW_S` is over."""
 

@@ -12,6 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from inference.errors import ImageTooLargeError, InferenceError
+from portrait.core.admin_base import ModelAdmin, TabularInline
 from portrait.core.errors import PortraitError, SeveralFacesError
 from portrait.core.pipelines import codec_limits
 from portrait.gallery.face_choice import LARGEST
@@ -86,7 +87,7 @@ def reason(error: Exception | None) -> str:
     return str(error)
 
 
-class PortraitInline(admin.TabularInline[Portrait, Identity]):
+class PortraitInline(TabularInline[Portrait, Identity]):
     model = Portrait
     fields = ["face", "score", "quality_score", "reasons", "size", "created_at"]
     readonly_fields = ["face", "score", "quality_score", "reasons", "size", "created_at"]
@@ -117,7 +118,7 @@ class PortraitInline(admin.TabularInline[Portrait, Identity]):
 
 
 @admin.register(Identity)
-class IdentityAdmin(admin.ModelAdmin[Identity]):
+class IdentityAdmin(ModelAdmin[Identity]):
     form = IdentityForm
     list_display = ["faces", "name", "external_id", "collection", "kind", "portrait_count", "is_hidden", "created_at"]
     list_display_links = ["faces", "name"]
@@ -231,7 +232,7 @@ class IdentityAdmin(admin.ModelAdmin[Identity]):
 
 
 @admin.register(Collection)
-class CollectionAdmin(admin.ModelAdmin[Collection]):
+class CollectionAdmin(ModelAdmin[Collection]):
     """Tenants. The default one keeps its name and stays, as in the API."""
 
     list_display = ["name", "description", "active_model", "threshold", "created_at"]
@@ -272,7 +273,7 @@ class CollectionAdmin(admin.ModelAdmin[Collection]):
 
 
 @admin.register(EmbeddingModel)
-class EmbeddingModelAdmin(admin.ModelAdmin[EmbeddingModel]):
+class EmbeddingModelAdmin(ModelAdmin[EmbeddingModel]):
     list_display = ["name", "version", "dims", "metric", "state", "calibration"]
     readonly_fields = ["name", "version", "dims", "metric", "state", "calibration", "created_at"]
 

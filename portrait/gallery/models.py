@@ -45,6 +45,7 @@ class EmbeddingModel(models.Model):
         help_text="The network whose vectors this model projects; none: it is a network itself.",
     )
     projection = models.BinaryField(null=True, editable=False, help_text="Of a model with a source: see `vectors.py`.")
+    report = models.JSONField(default=dict, blank=True, editable=False, help_text="What was measured when it was learnt.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -66,6 +67,13 @@ class Collection(BaseModel):
         help_text="Distance that counts as similarity 0.5; empty: the embedding model's own.",
     )
     active_model = models.ForeignKey(EmbeddingModel, on_delete=models.PROTECT, related_name="+")
+    kept_models = models.ManyToManyField(
+        EmbeddingModel,
+        blank=True,
+        editable=False,
+        related_name="kept_by",
+        help_text="Further models whose vectors every face gets: one that is being built, one to roll back to.",
+    )
     unknown_counter = models.PositiveIntegerField(default=0, editable=False)
 
     class Meta:

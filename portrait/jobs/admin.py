@@ -4,12 +4,13 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from portrait.core.admin_base import ModelAdmin, TabularInline
 from portrait.core.errors import PortraitError
 from portrait.jobs import selectors, services, tasks
 from portrait.jobs.models import Job, JobItem
 
 
-class JobItemInline(admin.TabularInline[JobItem, Job]):
+class JobItemInline(TabularInline[JobItem, Job]):
     model = JobItem
     fields = ["index", "state", "attempts", "crashes", "failures", "error_code", "error_message", "finished_at"]
     readonly_fields = [
@@ -34,7 +35,7 @@ class JobItemInline(admin.TabularInline[JobItem, Job]):
 
 
 @admin.register(Job)
-class JobAdmin(admin.ModelAdmin[Job]):
+class JobAdmin(ModelAdmin[Job]):
     list_display = ["id", "kind", "state", "progress", "created_at", "finished_at"]
     list_filter = ["kind", "created_at"]
     readonly_fields = [

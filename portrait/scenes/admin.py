@@ -11,8 +11,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from inference.config import SceneTask
-from portrait.cameras.admin import CameraAdmin, CappedPaginator
+from portrait.cameras.admin import CameraAdmin
 from portrait.cameras.models import Camera, Frame
+from portrait.core.admin_base import KeysetAdmin, StackedInline, TabularInline
 from portrait.core.errors import PortraitError
 from portrait.scenes.models import CameraScenes, Caption, SceneObject, Segmentation, Shown
 from portrait.scenes.selectors import matching
@@ -30,16 +31,14 @@ def link_to_picture(row: Shown) -> SafeString:
 class LookedAtOnly(MadeByFrames):
     """Lists of what was told of pictures; it goes with them, and by no other way."""
 
-    list_per_page = 50
-    show_full_result_count = False
-    paginator = CappedPaginator
+    sortable_by = ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
 @admin.register(Caption)
-class CaptionAdmin(LookedAtOnly, admin.ModelAdmin[Caption]):  # type: ignore[misc]  # its paginator is of any rows
+class CaptionAdmin(LookedAtOnly, KeysetAdmin[Caption]):
     list_display = ["text", "model", "camera", "shown_at", "picture"]
     list_filter = ["camera"]
     list_select_related = ["camera"]
@@ -63,7 +62,7 @@ class CaptionAdmin(LookedAtOnly, admin.ModelAdmin[Caption]):  # type: ignore[mis
 
 
 @admin.register(SceneObject)
-class SceneObjectAdmin(LookedAtOnly, admin.ModelAdmin[SceneObject]):  # type: ignore[misc]  # as above
+class SceneObjectAdmin(LookedAtOnly, KeysetAdmin[SceneObject]):
     list_display = ["label", "certainty", "place", "found_by", "camera", "shown_at", "picture"]
     list_filter = ["camera"]
     list_select_related = ["camera", "segmentation"]
@@ -93,7 +92,7 @@ class SceneObjectAdmin(LookedAtOnly, admin.ModelAdmin[SceneObject]):  # type: ig
         return link_to_picture(found.segmentation)
 
 
-class CaptionInline(MadeByFrames, admin.TabularInline[Caption, Frame]):
+class CaptionInline(MadeByFrames, TabularInline[Caption, Frame]):
     """What was told of a frame."""
 
     model = Caption
@@ -106,7 +105,7 @@ class CaptionInline(MadeByFrames, admin.TabularInline[Caption, Frame]):
         return super().get_queryset(request).defer("words")
 
 
-class SegmentationInline(MadeByFrames, admin.TabularInline[Segmentation, Frame]):
+class SegmentationInline(MadeByFrames, TabularInline[Segmentation, Frame]):
     """What was found in a frame."""
 
     model = Segmentation
@@ -151,7 +150,7 @@ class CameraScenesForm(forms.ModelForm[CameraScenes]):
         return name
 
 
-class CameraScenesInline(admin.StackedInline[CameraScenes, Camera]):
+class CameraScenesInline(StackedInline[CameraScenes, Camera]):
     """Whether and how often its frames are described."""
 
     model = CameraScenes

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from portrait.cameras.admin import CappedPaginator
+from portrait.core.admin_base import KeysetAdmin, ModelAdmin
 from portrait.gallery.admin import link_to
 from portrait.sightings.frame_admin import NOTHING, MadeByFrames, likeness
 from portrait.sightings.models import Alert, Sighting, Watch
@@ -43,16 +43,15 @@ def picture_of_hit(alert: Alert, height_px: int = 72) -> SafeString:
 
 
 @admin.register(Sighting)
-class SightingAdmin(MadeByFrames, admin.ModelAdmin[Sighting]):
+class SightingAdmin(MadeByFrames, KeysetAdmin[Sighting]):
     """Deleting one takes it back, as in the API."""
 
     list_display = ["picture_shown", "person", "camera", "first_seen", "duration", "hits", "alike", "is_open"]
     list_display_links = ["picture_shown", "first_seen"]
     list_filter = ["collection", "camera", "identity__kind", "first_seen"]
     search_fields = ["identity__name", "identity__external_id"]
-    list_per_page = 50
-    show_full_result_count = False
-    paginator = CappedPaginator
+    keyset_ordering = ("-first_seen",)
+    sortable_by = ("first_seen",)
     fields = ["large_picture", "person", "camera", "first_seen", "last_seen", "duration", "hits", "alike", "is_open"]
     readonly_fields = ["large_picture", "person", "duration", "alike", "is_open"]
 
@@ -113,7 +112,7 @@ class WatchForm(forms.ModelForm[Watch]):
 
 
 @admin.register(Watch)
-class WatchAdmin(admin.ModelAdmin[Watch]):
+class WatchAdmin(ModelAdmin[Watch]):
     form = WatchForm
     list_display = ["name", "person", "collection", "where", "min_similarity", "enabled", "created_at"]
     list_filter = ["collection", "enabled"]
@@ -151,14 +150,14 @@ class WatchAdmin(admin.ModelAdmin[Watch]):
 
 
 @admin.register(Alert)
-class AlertAdmin(MadeByFrames, admin.ModelAdmin[Alert]):
+class AlertAdmin(MadeByFrames, KeysetAdmin[Alert]):
     list_display = ["picture_shown", "watch", "person", "camera", "captured_at", "alike", "acknowledged_at"]
     list_display_links = ["captured_at"]
     list_filter = ["watch", "camera", ("acknowledged_at", admin.EmptyFieldListFilter), "captured_at"]
     list_select_related = ["watch", "camera", "identity", "sighting", "detection"]
     search_fields = ["watch__name", "identity__name"]
-    show_full_result_count = False
-    paginator = CappedPaginator
+    keyset_ordering = ("-created_at",)
+    sortable_by = ()
     fields = ["large_picture", "watch", "person", "camera", "captured_at", "alike", "created_at", "acknowledged_at"]
     readonly_fields = ["large_picture", "person", "alike"]
     actions = ["acknowledge"]

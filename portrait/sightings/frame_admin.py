@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from portrait.cameras.admin import FrameAdmin
 from portrait.cameras.models import Frame
+from portrait.core.admin_base import TabularInline
 from portrait.gallery.admin import link_to
 from portrait.sightings.models import Detection, Track
 
@@ -32,7 +33,7 @@ class MadeByFrames:
         return False
 
 
-class FaceInline(MadeByFrames, admin.TabularInline[Detection, Frame]):
+class FaceInline(MadeByFrames, TabularInline[Detection, Frame]):
     """The faces of a frame."""
 
     model = Detection

@@ -1,0 +1,116 @@
+"""The sidebar: what there is to do, grouped by daily work. Everybody sees what he may open."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Q
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+MOST_IN_A_BADGE = 99
+
+Item = dict[str, Any]
+
+GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Daily work",
+        (
+            ("People", "face", "gallery.identity"),
+            ("Review", "rate_review", "curation.suggestion"),
+            ("Sightings", "visibility", "sightings.sighting"),
+            ("Alerts", "notifications", "sightings.alert"),
+            ("Journal", "history", "gallery.change"),
+            ("Jobs", "progress_activity", "jobs.job"),
+        ),
+    ),
+    (
+        "What is seen",
+        (
+            ("Cameras", "videocam", "cameras.camera"),
+            ("Watches", "person_search", "sightings.watch"),
+            ("Frames", "photo_library", "cameras.frame"),
+            ("Captions", "notes", "scenes.caption"),
+            ("Objects", "category", "scenes.sceneobject"),
+        ),
+    ),
+    (
+        "Setting up",
+        (
+            ("Collections", "folder_shared", "gallery.collection"),
+            ("Models", "model_training", "gallery.embeddingmodel"),
+            ("Schedule", "schedule", "django_celery_beat.periodictask"),
+            ("Keys", "key", "core.apikey"),
+            ("Users", "group", "auth.user"),
+            ("Groups", "groups", "auth.group"),
+            ("Audit", "policy", "audit.entry"),
+        ),
+    ),
+)
+"""(title, ((title, symbol, app.model), ...)), ..."""
+
+
+def sidebar(request: HttpRequest) -> list[Item]:
+    """What `UNFOLD["SIDEBAR"]["navigation"]` asks for."""
+    groups = [
+        {"title": title, "separator": True, "items": [_item(request, *each) for each in items if _registered(each[2])]}
+        for title, items in GROUPS
+    ]
+    others = _others(request)
+    if others:
+        groups.append({"title": "More", "separator": True, "collapsible": True, "items": others})
+    home = {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index"), "has_permission": True}
+    return [{"title": None, "items": [home]}, *groups]
+
+
+def _address(label: str) -> str:
+    return reverse(f"admin:{label.replace('.', '_')}_changelist")
+
+
+def _registered(label: str) -> bool:
+    try:
+        return bool(_address(label))
+    except NoReverseMatch:
+        return False
+
+
+def _item(request: HttpRequest, title: str, icon: str, label: str) -> Item:
+    allowed = _may_open(request, label)
+    item: Item = {"title": title, "icon": icon, "link": _address(label), "permission": lambda _: allowed}
+    count = BADGES.get(label)
+    number = count() if allowed and count is not None else 0
+    if number:
+        item["badge"] = f"{MOST_IN_A_BADGE}+" if number > MOST_IN_A_BADGE else str(number)
+        item["badge_variant"] = "danger" if label == "jobs.job" else "primary"
+    return item
+
+
+def _may_open(request: HttpRequest, label: str) -> bool:
+    app, model = label.split(".")
+    return any(request.user.has_perm(f"{app}.{right}_{model}") for right in ("view", "change"))
+
+
+def _others(request: HttpRequest) -> list[Item]:
+    """What apps registered that has no place above."""
+    from django.contrib import admin
+
+    placed = {label for _, items in GROUPS for _, _, label in items}
+    labels = {f"{model._meta.app_label}.{model._meta.model_name}": model for model in admin.site._registry}
+    hidden = {label for label in labels if label.startswith("django_celery_beat.")}
+    return [
+        _item(request, str(model._meta.verbose_name_plural).capitalize(), "chevron_right", label)
+        for label, model in sorted(labels.items())
+        if label not in placed | hidden and _may_open(request, label)
+    ]
+
+
+def _count(label: str, condition: Q) -> int:
+    """No more than what a badge shows is counted."""
+    rows = apps.get_model(label).objects.filter(condition)  # type: ignore[attr-defined]
+    return int(rows.order_by().values("pk")[: MOST_IN_A_BADGE + 1].count())
+
+
+BADGES: dict[str, Callable[[], int]] = {
+    "curation.suggestion": lambda: _count("curation.suggestion", Q(state="open")),
+    "sightings.alert": lambda: _count("sightings.alert", Q(acknowledged_at=None)),
+}

@@ -1,0 +1,100 @@
+"""What beat starts, and when, unless somebody changes it in the admin: these rows are made once and then theirs."""
+
+from dataclasses import dataclass
+
+from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A task that runs by schedule. expires_s: a message that waits longer in the queue is not done any more.
+
+    vital: without it work stays undone or data stay too long; the admin warns of switching it off.
+    """
+
+    name: str
+    task: str
+    every_s: int
+    does: str
+    queue: str = "events"
+    expires_s: int | None = None
+    vital: bool = True
+
+
+ENTRIES = (
+    Entry(
+        "jobs: enqueue what is due",
+        "portrait.jobs.tasks.sweep",
+        5,  # also the grain of the pauses between an item's tries
+        "Gives the broker what it lost, and what waited for its next try.",
+        expires_s=15,
+    ),
+    Entry("frames: enqueue what is due", "portrait.cameras.tasks.sweep", 5, "The same for frames.", expires_s=15),
+    Entry(
+        "sightings: register strangers left over",
+        "portrait.sightings.tasks.register_strangers",
+        30,
+        "Registers unknown people whose worker died before it could.",
+    ),
+    Entry(
+        "cameras: retention",
+        "portrait.sightings.tasks.expire",
+        10 * MINUTE,
+        "Removes what the cameras' rules keep no longer.",
+    ),
+    Entry(
+        "scenes: remove jobs that are of no use any more",
+        "portrait.scenes.tasks.tidy",
+        10 * MINUTE,
+        "Removes jobs of captions and segmentations that ended.",
+    ),
+    Entry(
+        "jobs: remove old jobs", "portrait.jobs.tasks.purge", HOUR, "Removes old jobs and stray uploads."
+    ),
+    Entry(
+        "frames: audit of the ledger",
+        "portrait.upkeep.tasks.check_ledger",
+        6 * HOUR,
+        "Is every frame accounted for? The report is under Upkeep.",
+        vital=False,
+    ),
+    Entry(
+        "integrity: rows against files",
+        "portrait.upkeep.tasks.check_integrity",
+        DAY,
+        "Compares rows with files and with each other; removes files of past days that no row names.",
+        vital=False,
+    ),
+    Entry(
+        "database: statistics and indexes",
+        "portrait.upkeep.tasks.keep_indexes",
+        HOUR,
+        "Renews the planner's statistics, and indexes that deletions left full of holes.",
+        queue="reindex",
+        vital=False,
+    ),
+)
+
+
+def ensure_schedule() -> None:
+    """Make the entries that are not there. What somebody changed stays as it is; safe to repeat."""
+    for entry in ENTRIES:
+        interval, _ = IntervalSchedule.objects.get_or_create(every=entry.every_s, period=IntervalSchedule.SECONDS)
+        PeriodicTask.objects.get_or_create(
+            name=entry.name,
+            defaults={
+                "task": entry.task,
+                "interval": interval,
+                "queue": entry.queue,
+                "expire_seconds": entry.expires_s or entry.every_s,
+                "description": entry.does,
+            },
+        )
+    PeriodicTasks.update_changed()
+
+
+def is_vital(name: str) -> bool:
+    """Whether an entry must not be switched off lightly."""
+    return any(entry.vital for entry in ENTRIES if entry.name == name)

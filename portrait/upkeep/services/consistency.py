@@ -1,0 +1,107 @@
+"""Rows against rows: what is repeated for speed says the same everywhere, and nobody is in two places."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
+from portrait.gallery.models import Identity, Portrait, PortraitEmbedding
+from portrait.sightings.models import Detection, Sighting
+from portrait.upkeep.services.runs import StillHere
+
+LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What must not be found. rows: the rows that break it. repair: mends these, where that can be done."""
+
+    name: str
+    rows: Callable[[], "QuerySet[Any]"]
+    repair: "Callable[[QuerySet[Any]], int] | None" = None
+
+
+def _strayed_vectors() -> "QuerySet[PortraitEmbedding]":
+    same_owner = Q(identity=F("portrait__identity"), collection=F("portrait__identity__collection"))
+    return PortraitEmbedding.objects.exclude(same_owner)
+
+
+def _vectors_wrongly_live() -> "QuerySet[PortraitEmbedding]":
+    gone = Q(portrait__deleted_at__isnull=False) | Q(portrait__identity__deleted_at__isnull=False)
+    return PortraitEmbedding.objects.filter((gone & Q(live=True)) | (~gone & Q(live=False)))
+
+
+def _without_vector() -> "QuerySet[Portrait]":
+    made = PortraitEmbedding.objects.filter(
+        portrait=OuterRef("pk"), model=OuterRef("identity__collection__active_model")
+    )
+    return Portrait.objects.filter(~Exists(made))
+
+
+def _merged_far() -> "QuerySet[Identity]":
+    other = ~Q(merged_into__collection=F("collection")) | Q(merged_into__merged_into=F("pk"))
+    return Identity.objects.filter(other, merged_into__isnull=False)
+
+
+def _merged_with_portraits() -> "QuerySet[Identity]":
+    left = Portrait.objects.filter(identity=OuterRef("pk"), deleted_at=None)
+    return Identity.objects.filter(Exists(left), merged_into__isnull=False)
+
+
+def _faces_of_others() -> "QuerySet[Detection]":
+    return Detection.objects.filter(track__isnull=False).exclude(
+        Q(identity=F("track__identity")) | Q(identity=None, track__identity=None)
+    )
+
+
+def _empty_sightings() -> "QuerySet[Sighting]":
+    hits = Detection.objects.filter(
+        camera=OuterRef("camera"),
+        identity=OuterRef("identity"),
+        captured_at__gte=OuterRef("first_seen"),
+        captured_at__lte=OuterRef("last_seen"),
+    )
+    return Sighting.objects.filter(~Exists(hits), best__isnull=False)
+
+
+def _repair_owner(rows: "QuerySet[Any]") -> int:
+    mended = 0
+    for row in rows.select_related("portrait__identity").iterator(500):
+        owner = row.portrait.identity
+        values = {"identity_id": owner.pk, "collection_id": owner.collection_id}
+        mended += PortraitEmbedding.objects.filter(pk=row.pk).update(**values)
+    return mended
+
+
+def _repair_live(rows: "QuerySet[Any]") -> int:
+    mended = 0
+    for row in rows.select_related("portrait__identity").iterator(500):
+        live = row.portrait.deleted_at is None and row.portrait.identity.deleted_at is None
+        mended += PortraitEmbedding.objects.filter(pk=row.pk).update(live=live)
+    return mended
+
+
+RULES = (
+    Rule("vectors that are not with their portrait's person", _strayed_vectors, _repair_owner),
+    Rule("vectors that are found though deleted, or the other way round", _vectors_wrongly_live, _repair_live),
+    Rule("portraits without a vector of their collection's model", _without_vector),
+    Rule("people merged into another collection's, or into each other", _merged_far),
+    Rule("merged people who kept portraits", _merged_with_portraits),
+    Rule("seen faces that are not their track's person", _faces_of_others),
+    Rule("sightings without a face", _empty_sightings),
+)
+
+
+def check(*, still_here: StillHere, repair: bool) -> dict[str, dict[str, Any]]:
+    """What each rule found: count, the first ids, and how many were mended."""
+    found = {}
+    for rule in RULES:
+        still_here()
+        rows = rule.rows()
+        count = rows.count()
+        if count:
+            ids = [str(key) for key in rows.order_by("pk").values_list("pk", flat=True)[:LISTED]]
+            mended = rule.repair(rows) if repair and rule.repair else 0
+            found[rule.name] = {"count": count, "ids": ids, "mended": mended}
+    return found
