@@ -26,3 +26,7 @@ class Calibration:
         if similarity >= 1:
             return -math.inf
         return self.threshold + math.log(1 / similarity - 1) / self.slope
+
+    def translated(self, distance: float, to: "Calibration") -> float:
+        """The distance at which another model's vectors are as similar as this one's are at `distance`."""
+        return to.threshold + (distance - self.threshold) * self.slope / to.slope

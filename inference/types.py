@@ -143,13 +143,18 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One analysed face."""
+    """One analysed face. `others`: its embeddings by further networks, where they were asked for."""
 
     box: Box
     score: float
     landmarks: Landmarks | None
     quality: Quality
     embedding: Embedding
+    others: tuple[Embedding, ...] = ()
+
+    def embedding_by(self, network: str) -> Embedding | None:
+        """The embedding that this network made; None: it was not asked."""
+        return next((each for each in (self.embedding, *self.others) if each.model == network), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,11 @@ class Environment:
     source_dirs: list[Path]
     """Folders out of which cameras may read files."""
     cores: int
+    delete_grace_days: int
+    """So long whoever and whatever was deleted can be restored."""
+    import_max_mb: int
+    """The largest zip that an import takes."""
+    import_max_files: int
     smartav: bool
     """Whether the first-generation API answers too."""
     audit_keys: list[str]
@@ -166,6 +171,9 @@ def read_environment() -> Environment:
         frames_min_free_mb=env.int("PORTRAIT_MIN_FREE_MB", 1024, validate=validate.Range(min=0)),
         source_dirs=[Path(each).resolve() for each in env.list("PORTRAIT_SOURCE_DIRS", [str(var / "sources")])],
         cores=env.int("PORTRAIT_CORES", os.cpu_count() or 1, validate=validate.Range(min=1)),
+        delete_grace_days=env.int("PORTRAIT_DELETE_GRACE_DAYS", 30, validate=validate.Range(min=0)),
+        import_max_mb=env.int("PORTRAIT_IMPORT_MAX_MB", 20_480, validate=validate.Range(min=1)),
+        import_max_files=env.int("PORTRAIT_IMPORT_MAX_FILES", 1_000_000, validate=validate.Range(min=1)),
         smartav=env.bool("PORTRAIT_SMARTAV", False),
         audit_keys=env.list("AUDIT_KEY", []) or [own("audit")],
         audit_address=env.bool("PORTRAIT_AUDIT_ADDRESS", False),

@@ -4,6 +4,7 @@ from typing import Any
 
 import dj_database_url
 import django_stubs_ext
+from django.templatetags.static import static
 
 from portrait.env import BASE_DIR, read_environment
 
@@ -49,6 +50,7 @@ INSTALLED_APPS = [
     "portrait.calibration",
     "portrait.privacy",
     "portrait.upkeep",
+    "portrait.console",
     "portrait.compat.smartav",
     "portrait.demo",
     "portrait.drill",
@@ -173,6 +175,35 @@ LOGGING = {
         "portrait": {"level": PORTRAIT.log_level},
         "inference": {"level": PORTRAIT.log_level},
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+    },
+}
+
+# --- Admin: the look (django-unfold); its parts are in portrait.console ------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": "Portrait",
+    "SITE_HEADER": "Portrait",
+    "SITE_SUBHEADER": "The portrait database",
+    "SITE_SYMBOL": "familiar_face_and_zone",
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [lambda request: static("console/console.css")],
+    "SCRIPTS": [lambda request: static("console/console.js")],
+    "DASHBOARD_CALLBACK": "portrait.console.dashboard.overview",
+    "SIDEBAR": {"navigation": "portrait.console.navigation.sidebar"},
+    "COLORS": {
+        "primary": {  # teal; white on 600 and 600 on white are readable (WCAG AA)
+            "50": "#f0fdfa",
+            "100": "#ccfbf1",
+            "200": "#99f6e4",
+            "300": "#5eead4",
+            "400": "#2dd4bf",
+            "500": "#14b8a6",
+            "600": "#0f766e",
+            "700": "#115e59",
+            "800": "#134e4a",
+            "900": "#0f3f3c",
+            "950": "#042f2e",
+        }
     },
 }
 

@@ -25,6 +25,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("portrait.audit.urls")),
     path("api/v1/", include("portrait.cameras.urls")),
     path("api/v1/", include("portrait.gallery.urls")),
     path("api/v1/", include("portrait.jobs.urls")),

@@ -15,6 +15,8 @@ from inference.types import AssessedFace, Embedding, Face, FaceAnalysis, FaceAss
 class _Aligned:
     face: AssessedFace
     chip: Image
+    further: tuple[Image, ...]
+    """Chips for further embedders, whose templates differ."""
 
 
 class FacePipeline:
@@ -25,17 +27,27 @@ class FacePipeline:
         self.embedder = embedder
         self.quality_limits = quality_limits
 
-    def analyse(self, images: Sequence[Image]) -> list[FaceAnalysis]:
+    def analyse(self, images: Sequence[Image], *, also: Sequence[Embedder] = ()) -> list[FaceAnalysis]:
         """Every face of every image with its embedding, largest first; one result an image, in order.
+
+        also: further networks that embed each face too (`Face.others`).
 
         Raises:
             ServerError: the inference server did not answer as asked; no image is then analysed.
         """
-        found = self._aligned(images)
-        chips = [item.chip for faces in found for item in faces]
-        embeddings = iter(self.embedder.embed(chips) if chips else [])
+        found = self._aligned(images, also)
+        aligned = [item for faces in found for item in faces]
+        embeddings = iter(_embedded(self.embedder, [item.chip for item in aligned]))
+        further = [
+            _embedded(embedder, [item.further[index] for item in aligned]) for index, embedder in enumerate(also)
+        ]
+        others = iter(zip(*further, strict=True) if further else ((),) * len(aligned))
         return [
-            FaceAnalysis(image.shape[1], image.shape[0], tuple(_face(item.face, next(embeddings)) for item in faces))
+            FaceAnalysis(
+                image.shape[1],
+                image.shape[0],
+                tuple(_face(item.face, next(embeddings), next(others)) for item in faces),
+            )
             for image, faces in zip(images, found, strict=True)
         ]
 
@@ -43,22 +55,27 @@ class FacePipeline:
         """As `analyse`, without embeddings: half the work where nobody is to be recognised."""
         return [
             FaceAssessment(image.shape[1], image.shape[0], tuple(item.face for item in faces))
-            for image, faces in zip(images, self._aligned(images), strict=True)
+            for image, faces in zip(images, self._aligned(images, ()), strict=True)
         ]
 
-    def _aligned(self, images: Sequence[Image]) -> list[list[_Aligned]]:
+    def _aligned(self, images: Sequence[Image], also: Sequence[Embedder]) -> list[list[_Aligned]]:
         if not images:
             return []
         return [
-            sorted((self._one(image, face) for face in faces), key=lambda item: item.face.box.area, reverse=True)
+            sorted((self._one(image, face, also) for face in faces), key=lambda item: item.face.box.area, reverse=True)
             for image, faces in zip(images, self.detector.detect(images), strict=True)
         ]
 
-    def _one(self, image: Image, face: FaceDetection) -> _Aligned:
+    def _one(self, image: Image, face: FaceDetection, also: Sequence[Embedder]) -> _Aligned:
         chip = align(image, face, self.embedder.spec)
         quality = assess(image, face, chip, self.embedder.spec, self.quality_limits)
-        return _Aligned(AssessedFace(face.box, face.score, face.landmarks, quality), chip)
+        further = tuple(align(image, face, embedder.spec) for embedder in also)
+        return _Aligned(AssessedFace(face.box, face.score, face.landmarks, quality), chip, further)
 
 
-def _face(face: AssessedFace, embedding: Embedding) -> Face:
-    return Face(face.box, face.score, face.landmarks, face.quality, embedding)
+def _embedded(embedder: Embedder, chips: Sequence[Image]) -> list[Embedding]:
+    return embedder.embed(chips) if chips else []
+
+
+def _face(face: AssessedFace, embedding: Embedding, others: tuple[Embedding, ...]) -> Face:
+    return Face(face.box, face.score, face.landmarks, face.quality, embedding, others)

@@ -1,7 +1,7 @@
 """What binds the entries of the log: pure functions of bytes, no database.
 
-Each entry has a MAC at once, so that nobody without the key can write or change one. A moment later it gets its place in
-a chain: a hash over its MAC and the link before, so that none can be taken out or put in between either. HMAC-SHA256
+Each entry has a MAC at once, so that nobody without the key can write or change one. A moment later it gets its place
+in a chain: a hash over its MAC and the link before, so that none can be taken out or put in between either. HMAC-SHA256
 (RFC 2104); the chain is that of Schneier and Kelsey, "Secure audit logs to support computer forensics" (1999), without
 their evolving key: who has both the database and the key can write the log anew, and what is noted elsewhere (see
 `services.seal`) shows that.
@@ -56,9 +56,19 @@ def canonical(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
-def link_of(keys: Keyring, key_id: str, before: bytes, position: int, entry_id: int, entry_mac: bytes) -> bytes | None:
-    """The hash of a link; None: the key is not known here."""
-    return keys.mac(key_id, b"link", before, str(position).encode(), str(entry_id).encode(), entry_mac)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An entry's place in the chain. entry_mac: None where the entry is gone."""
+
+    position: int
+    entry_id: int
+    entry_mac: bytes | None
+
+
+def link_of(keys: Keyring, key_id: str, before: bytes, place: Place) -> bytes | None:
+    """The hash of a link after the one whose hash is `before`; None: the key is not known here."""
+    named = f"{place.position} {place.entry_id}".encode()
+    return keys.mac(key_id, b"link", before, named, place.entry_mac or b"")
 
 
 def checkpoint_of(keys: Keyring, key_id: str, position: int, digest: bytes) -> bytes | None:

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from portrait.audit import chain
 from portrait.audit.context import current
-from portrait.audit.models import Action, ActorKind, AuditCheckpoint, AuditEntry, AuditLink, AuditSubject
+from portrait.audit.models import Action, ActorKind, AuditEntry, AuditLink, AuditSubject
 from portrait.audit.selectors import content_of, head, keyring
 from portrait.core.errors import PortraitError
 from portrait.core.models import Scope
@@ -169,9 +169,9 @@ def _seal_some() -> int:
             )
             rows = cursor.fetchall()
         links, keys = [], keyring()
-        for position, (entry_id, mac) in enumerate(rows, position + 1):
-            digest = chain.link_of(keys, keys.newest, digest, position, entry_id, bytes(mac)) or b""
-            links.append(AuditLink(position=position, entry_id=entry_id, key_id=keys.newest, hash=digest))
+        for at, (entry_id, mac) in enumerate(rows, position + 1):
+            digest = chain.link_of(keys, keys.newest, digest, chain.Place(at, entry_id, bytes(mac))) or b""
+            links.append(AuditLink(position=at, entry_id=entry_id, key_id=keys.newest, hash=digest))
         AuditLink.objects.bulk_create(links)
     return len(links)
 
@@ -213,8 +213,3 @@ def purge(*, before: datetime) -> int:
             "SELECT portrait_audit_purge(%s, %s, %s, %s)", [last.position, bytes(last.hash), keys.newest, mac]
         )
         return int(cursor.fetchone()[0])
-
-
-def checkpoint_count() -> int:
-    """How often the oldest entries were removed."""
-    return AuditCheckpoint.objects.count()

@@ -5,3 +5,9 @@ from django.apps import AppConfig
 
 class ConsoleConfig(AppConfig):
     name = "portrait.console"
+
+    def ready(self) -> None:
+        from portrait.console.bulk import KIND, EditHandler
+        from portrait.jobs.registry import register
+
+        register(KIND, EditHandler())

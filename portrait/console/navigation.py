@@ -1,14 +1,19 @@
 """The sidebar: what there is to do, grouped by daily work. Everybody sees what he may open."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from portrait.jobs.models import ItemState, Job, JobItem
 
 MOST_IN_A_BADGE = 99
+RECENT = timedelta(days=1)
 
 Item = dict[str, Any]
 
@@ -43,7 +48,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Keys", "key", "core.apikey"),
             ("Users", "group", "auth.user"),
             ("Groups", "groups", "auth.group"),
-            ("Audit", "policy", "audit.entry"),
+            ("Audit", "policy", "audit.auditentry"),
+            ("Checks", "fact_check", "upkeep.upkeeprun"),
         ),
     ),
 )
@@ -110,7 +116,15 @@ def _count(label: str, condition: Q) -> int:
     return int(rows.order_by().values("pk")[: MOST_IN_A_BADGE + 1].count())
 
 
+def _failed_jobs() -> int:
+    """Jobs that ended within a day and have something to be looked at."""
+    failed = Exists(JobItem.objects.filter(job=OuterRef("pk"), state=ItemState.FAILED))
+    recent = Job.objects.filter(failed, finished_at__gte=timezone.now() - RECENT)
+    return recent.order_by().values("pk")[: MOST_IN_A_BADGE + 1].count()
+
+
 BADGES: dict[str, Callable[[], int]] = {
+    "jobs.job": _failed_jobs,
     "curation.suggestion": lambda: _count("curation.suggestion", Q(state="open")),
     "sightings.alert": lambda: _count("sightings.alert", Q(acknowledged_at=None)),
 }

@@ -48,7 +48,7 @@ class KeysetChangeList(ChangeList):
         after, before = (str(request.GET.get(name, "")) for name in (AFTER, BEFORE))
         self.page = page_of(self.queryset, self.keys, self.list_per_page, after=after, before=before)
         whole = self.page.previous is None and self.page.next is None
-        self.counted = Counted(len(self.page.rows), exact=True) if whole else counted(self.queryset)
+        self.counted = Counted(len(self.page.rows)) if whole else counted(self.queryset)
         self.result_list = self.page.rows
         self.result_count = self.counted.rows
         self.full_result_count = None

@@ -1,18 +1,28 @@
 """Files beside a transaction: what is written goes again if it fails, what is deleted goes once it is committed."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 
-from django.core.files.base import ContentFile
-from django.core.files.storage import Storage
-from django.db import transaction
+from django.apps import apps
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import Storage, storages
+from django.db import DatabaseError, models, transaction
 from django.db.models.fields.files import FieldFile
+from django.utils import timezone
+
+from portrait.core.models import PendingDeletion
 
 logger = logging.getLogger(__name__)
 
 StoredFile = tuple[Storage, str]
+
+RETRY_AFTER = timedelta(minutes=1)
+"""Who deletes at the commit has this time, before somebody else tries it too."""
+LONGEST_PAUSE = timedelta(hours=1)
+RETRY_BATCH = 500
 
 _written: ContextVar[list[StoredFile] | None] = ContextVar("written", default=None)
 
@@ -38,9 +48,9 @@ def atomic_with_files() -> Iterator[None]:
         _written.reset(token)
 
 
-def write_file(field: FieldFile, name: str, data: bytes) -> None:
+def write_file(field: FieldFile, name: str, data: "bytes | File[bytes]") -> None:
     """Write a row's file; the row itself is saved by the caller, inside the same `atomic_with_files`."""
-    field.save(name, ContentFile(data), save=False)
+    field.save(name, ContentFile(data) if isinstance(data, bytes) else data, save=False)
     written = _written.get()
     if written is not None:
         written.append((field.storage, str(field.name)))
@@ -52,14 +62,89 @@ def stored(*fields: FieldFile) -> list[StoredFile]:
 
 
 def delete_on_commit(files: Iterable[StoredFile]) -> None:
-    """Delete files once the transaction is committed (at once without one); a failure is logged, the rest goes on."""
+    """Delete files once the transaction is committed (at once without one).
+
+    What is to go is noted by the transaction itself: a file whose deletion fails, or whose process dies first, is
+    deleted by `retry_deletions`.
+    """
     files = list(files)
-    transaction.on_commit(lambda: _delete(files), robust=True)
+    noted = _note(files) if files else {}
+    transaction.on_commit(lambda: _delete(files, noted), robust=True)
 
 
-def _delete(files: Iterable[StoredFile]) -> None:
+def _note(files: Sequence[StoredFile], error: str = "") -> dict[StoredFile, int]:
+    rows = [
+        PendingDeletion(storage=alias, path=name, next_at=timezone.now() + RETRY_AFTER, error=error)
+        for storage, name in files
+        if (alias := _alias(storage)) is not None
+    ]
+    made = PendingDeletion.objects.bulk_create(rows)
+    return {(storages[row.storage], row.path): row.pk for row in made}
+
+
+def _unwrapped(storage: Storage) -> Storage:
+    """`default_storage` is a stand-in for the storage itself."""
+    return getattr(storage, "_wrapped", storage)
+
+
+def _alias(storage: Storage) -> str | None:
+    """The name of a storage in the settings; None: it is not from there, so that nobody could find the file again."""
+    wanted = _unwrapped(storage)
+    return next((alias for alias in storages.backends if alias != "staticfiles" and storages[alias] is wanted), None)
+
+
+def _delete(files: Iterable[StoredFile], noted: dict[StoredFile, int] | None = None) -> None:
+    """noted: rows of the files that are noted already; None: none is."""
+    gone, failed = [], []
     for storage, name in files:
+        row = (noted or {}).get((_unwrapped(storage), name))
         try:
             storage.delete(name)
-        except OSError:
-            logger.exception("the file %s could not be deleted", name)
+        except Exception:  # each store has errors of its own
+            logger.exception("the file %s could not be deleted; it is tried again", name)
+            if noted is None:
+                failed.append((storage, name))
+        else:
+            gone.append(row)
+    _forget([row for row in gone if row is not None], failed)
+
+
+def _forget(gone: Sequence[int], failed: Sequence[StoredFile]) -> None:
+    """A file that is gone and still noted is tried once more, and then forgotten: that is no harm."""
+    try:
+        if gone:
+            PendingDeletion.objects.filter(pk__in=gone).delete()
+        if failed:
+            _note(failed, "it could not be deleted when its transaction failed")
+    except DatabaseError:
+        logger.exception("what was deleted could not be noted: %s", failed)
+
+
+def retry_deletions() -> tuple[int, int]:
+    """Delete files whose turn it is; answers how many are gone, and how many are still there. Safe twice at once.
+
+    A path that a row names again by now belongs to that row: it is left alone.
+    """
+    gone = 0
+    for row in PendingDeletion.objects.filter(next_at__lte=timezone.now()).order_by("next_at")[:RETRY_BATCH]:
+        try:
+            if not _in_use(row.path):
+                storages[row.storage].delete(row.path)
+        except Exception as error:  # each store has errors of its own
+            logger.warning("the file %s could not be deleted, try %d: %s", row.path, row.tries + 1, error)
+            pause = min(RETRY_AFTER * 2 ** min(row.tries, 10), LONGEST_PAUSE)
+            PendingDeletion.objects.filter(pk=row.pk).update(
+                tries=row.tries + 1, next_at=timezone.now() + pause, error=f"{type(error).__name__}: {error}"[:1000]
+            )
+        else:
+            gone += PendingDeletion.objects.filter(pk=row.pk).delete()[0]
+    return gone, PendingDeletion.objects.count()
+
+
+def _in_use(path: str) -> bool:
+    fields = ((model, field) for model in apps.get_models() for field in model._meta.get_fields())
+    return any(
+        model._default_manager.filter(**{field.name: path}).exists()
+        for model, field in fields
+        if isinstance(field, models.FileField)
+    )

@@ -49,10 +49,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many rows there are: exactly, or about."""
+    """How many rows there are: exactly, by the planner's estimate, or (neither) more than that."""
 
     rows: int
-    exact: bool
+    exact: bool = True
+    estimated: bool = False
+
+    def __str__(self) -> str:
+        return f"{'' if self.exact else 'about ' if self.estimated else 'more than '}{self.rows:,}"
 
 
 def keys_of(model: type[models.Model], ordering: Sequence[Any]) -> list[Key] | None:
@@ -140,9 +144,9 @@ def counted(rows: "QuerySet[Row]") -> Counted:
     plain = rows.order_by().values("pk")
     planned = planned_rows(plain)
     if planned > MOST_COUNTED:
-        return Counted(planned, exact=False)
+        return Counted(planned, exact=False, estimated=True)
     number = plain[: MOST_COUNTED + 1].count()
-    return Counted(number, exact=number <= MOST_COUNTED)
+    return Counted(min(number, MOST_COUNTED), exact=number <= MOST_COUNTED)
 
 
 def planned_rows(rows: "QuerySet[Any, Any]") -> int:

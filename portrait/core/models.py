@@ -5,6 +5,7 @@ import uuid
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils import timezone
 
 KEY_PREFIX_CHARS = 11
 """`pk_` and eight characters: enough to tell keys apart, too few to guess one."""
@@ -63,3 +64,22 @@ class ApiKey(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…, {self.scope})"
+
+
+class PendingDeletion(models.Model):
+    """A file that has to go. The row is written by the transaction that gives the file up, and is removed once the file
+    is gone: neither a store that fails nor a process that dies leaves it behind for good."""
+
+    id = models.BigAutoField(primary_key=True)
+    storage = models.CharField(max_length=30, help_text="Its name in the settings.")
+    path = models.CharField(max_length=500)
+    since = models.DateTimeField(default=timezone.now)
+    tries = models.PositiveIntegerField(default=0)
+    next_at = models.DateTimeField(default=timezone.now, db_index=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.path} in {self.storage}"

@@ -1,5 +1,6 @@
 """The composition root: settings -> clients and pipelines, one of each a process, shared by its threads."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from django.conf import settings
@@ -8,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from inference.config import (
     DETECTORS,
     DLIB_RESNET,
+    EMBEDDERS,
     SCENE_SPEC,
     CaptionerSpec,
     CodecLimits,
@@ -17,7 +19,7 @@ from inference.config import (
     SegmenterSpec,
     spec_from_json,
 )
-from inference.errors import InvalidInferenceRequestError, InvalidInferenceResponseError
+from inference.errors import InvalidInferenceRequestError, InvalidInferenceResponseError, ModelNotInstalledError
 from inference.faces.detect import Detector
 from inference.faces.embed import Embedder
 from inference.faces.pipeline import FacePipeline
@@ -42,8 +44,33 @@ def detector_spec() -> DetectorSpec:
 
 
 def embedder_spec() -> EmbedderSpec:
-    """The embedder whose vectors new portraits get."""
+    """The embedder whose vectors the portraits of new collections get; every face is seen by it."""
     return DLIB_RESNET
+
+
+def embedder_specs() -> dict[str, EmbedderSpec]:
+    """The embedders that there are, by name."""
+    return EMBEDDERS
+
+
+@lru_cache(maxsize=16)
+def embedder(name: str) -> Embedder:
+    """A network that makes vectors of faces.
+
+    Raises:
+        ModelNotInstalledError: there is none of that name.
+    """
+    try:
+        return Embedder(inference_client(), embedder_specs()[name])
+    except KeyError:
+        raise ModelNotInstalledError(
+            f"there is no embedder {name!r} in inference.config.EMBEDDERS: {', '.join(sorted(EMBEDDERS))}"
+        ) from None
+
+
+def further_embedders(names: Iterable[str]) -> list[Embedder]:
+    """Those of these networks that `face_pipeline` does not ask anyway, each once."""
+    return [embedder(name) for name in sorted(set(names) - {embedder_spec().name})]
 
 
 @lru_cache(maxsize=1)

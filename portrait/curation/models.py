@@ -90,6 +90,7 @@ class Likeness(models.Model):
     second = models.ForeignKey(Identity, on_delete=models.CASCADE, related_name="+")
     distance = models.FloatField()
     nearest = models.FloatField()
+    together = models.BooleanField(default=False, help_text="Once seen in one frame: they are two people.")
 
     class Meta:
         verbose_name_plural = "likenesses"

@@ -12,6 +12,7 @@ from portrait.cameras.models import Camera, Frame, FrameState
 from portrait.gallery.models import Collection, EmbeddingModel, Identity
 from portrait.gallery.services.enrolment import enrol_person
 from portrait.gallery.services.identities import create_collection, default_embedding_model
+from portrait.gallery.vectors import stored_vector
 from portrait.sightings.evidence import microseconds
 from portrait.sightings.models import Detection, DetectionEmbedding, Sighting
 from portrait.sightings.services import strangers, timeline
@@ -99,7 +100,7 @@ def _faces(frame: Frame, model: EmbeddingModel) -> tuple[Face, ...]:
     """What the networks found in a frame, as it was stored."""
     rows = list(Detection.objects.filter(frame=frame).order_by("id"))
     vectors = DetectionEmbedding.objects.filter(detection__in=rows, model=model)
-    by_face = dict(vectors.values_list("detection_id", "vector"))
+    by_face = {vector.detection_id: stored_vector(vector) for vector in vectors}
     found = []
     for row in rows:
         quality = dict(row.quality) | {"score": row.quality_score}  # the report rounds it

@@ -1,6 +1,7 @@
 """The admin's core: people with their faces, enrolment by upload, collections, models."""
 
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -17,9 +18,10 @@ from portrait.core.errors import PortraitError, SeveralFacesError
 from portrait.core.pipelines import codec_limits
 from portrait.gallery.face_choice import LARGEST
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
-from portrait.gallery.selectors import with_newest_portraits, with_portrait_counts
-from portrait.gallery.services import identities
+from portrait.gallery.selectors import as_uuid, with_newest_portraits, with_portrait_counts
+from portrait.gallery.services import editing, identities, spaces
 from portrait.gallery.services.enrolment import PhotoReport, store_photos
+from portrait.gallery.services.journal import actor_of_user
 from portrait.gallery.services.photos import Prepared, PreparedPhoto, prepare_photos
 
 FACES_SHOWN = 4
@@ -63,7 +65,7 @@ class IdentityForm(forms.ModelForm[Identity]):
 
     class Meta:
         model = Identity
-        fields = ["collection", "name", "external_id", "metadata", "action", "kind", "hidden"]
+        fields = ["collection", "name", "external_id", "metadata", "action", "kind", "hidden", "consent", "keep_until"]
 
     prepared: "ClassVar[list[tuple[str, Prepared]]]" = []
     """The uploaded pictures by name, as the networks judged them before the form was read."""
@@ -78,6 +80,14 @@ class IdentityForm(forms.ModelForm[Identity]):
             for name, error in refused:
                 self.add_error("photos", f"{name}: {reason(error)}")
         return super().clean()
+
+
+def _collection_of(identity_id: str | None, asked: str) -> UUID | None:
+    """Of a person who is there already, else the one that the form names."""
+    if identity_id is None:
+        return as_uuid(asked)
+    key = as_uuid(identity_id)
+    return Identity.objects.filter(pk=key).values_list("collection_id", flat=True).first() if key else None
 
 
 def reason(error: Exception | None) -> str:
@@ -175,16 +185,17 @@ class IdentityAdmin(ModelAdmin[Identity]):
         uploads = request.FILES.getlist("photos") if request.method == "POST" else []
         allowed = self.has_change_permission(request) if object_id else self.has_add_permission(request)
         if uploads and allowed:
-            self._prepare(request, uploads)
+            self._prepare(request, uploads, _collection_of(object_id, request.POST.get("collection", "")))
         return super().changeform_view(request, object_id, form_url, extra_context)
 
-    def _prepare(self, request: HttpRequest, uploads: "list[UploadedFile[Any]]") -> None:
+    def _prepare(self, request: HttpRequest, uploads: "list[UploadedFile[Any]]", collection_id: UUID | None) -> None:
         choice = LARGEST if request.POST.get("largest") else None
+        networks = spaces.networks_of([collection_id]) if collection_id else frozenset[str]()
         too_large = [upload for upload in uploads if (upload.size or 0) > codec_limits().max_bytes]
         try:
             if too_large:
                 raise ImageTooLargeError(f"{too_large[0].name} has more than 25 MB.")
-            prepared = prepare_photos([upload.read() for upload in uploads], choice=choice)
+            prepared = prepare_photos([upload.read() for upload in uploads], choice=choice, networks=networks)
         except (PortraitError, InferenceError) as error:
             messages.error(request, f"No picture was enrolled: {error}")
             return
@@ -193,30 +204,41 @@ class IdentityAdmin(ModelAdmin[Identity]):
         ]
 
     def save_model(self, request: HttpRequest, obj: Identity, form: Any, change: bool) -> None:
-        if change and "name" in form.changed_data and "kind" not in form.changed_data:
-            obj.kind = Identity.Kind.KNOWN  # as in the API: who gets a name is known
-        super().save_model(request, obj, form, change)
+        """A change goes into the journal, and what the form did not touch is not written."""
+        if change and not self._edit(request, obj, form):
+            return
+        if not change:
+            super().save_model(request, obj, form, change)
         photos: list[tuple[str, Prepared]] = getattr(request, "prepared_photos", [])
         reports = store_photos(identity=obj, prepared=[photo for _, photo in photos])
         for (name, _), report in zip(photos, reports, strict=True):
             self._tell(request, name, report)
 
+    def _edit(self, request: HttpRequest, obj: Identity, form: Any) -> bool:
+        own = {field.name for field in Identity._meta.concrete_fields}
+        values = {name: form.cleaned_data[name] for name in form.changed_data if name in own}
+        if not values:
+            return True
+        try:
+            editing.update(identity=Identity.objects.get(pk=obj.pk), actor=actor_of_user(request.user), **values)
+        except PortraitError as error:
+            messages.error(request, f"Nothing was changed: {error.message}")
+            return False
+        return True
+
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """What hangs on a person is not told one by one, and needs no right of its own: it goes with them."""
-        told = [f"{identity}, with all portraits and all that was seen of them" for identity in objs]
+        told = [f"{identity}, with all portraits: can be restored for some days, then it goes" for identity in objs]
         needed = set() if self.has_delete_permission(request) else {"identity"}
         return told, {"identities": len(told)}, needed, []
 
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
-        """As Django's, but not in one transaction: what was seen of somebody may be much."""
-        return self._delete_view(request, object_id, extra_context)  # type: ignore[attr-defined]
-
     def delete_model(self, request: HttpRequest, obj: Identity) -> None:
-        identities.delete_identity(identity=obj)
+        """As in the API: hidden everywhere at once, erased when the time of grace is over."""
+        editing.delete(identity=Identity.objects.get(pk=obj.pk), actor=actor_of_user(request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Identity]") -> None:
-        for identity in queryset:
-            identities.delete_identity(identity=identity)
+        for identity in Identity.objects.filter(pk__in=queryset.values("pk"), deleted_at=None, merged_into=None):
+            self.delete_model(request, identity)
 
     def _tell(self, request: HttpRequest, name: str, report: PhotoReport) -> None:
         if report.status == "accepted":

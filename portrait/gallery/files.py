@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.db.models.signals import post_delete, pre_delete
 from django.dispatch import receiver
 
@@ -19,6 +20,15 @@ def delete_portrait_files(sender: type[Portrait], instance: Portrait, **kwargs: 
 @receiver(pre_delete, sender=Identity)
 def erase_jobs_of_identity(sender: type[Identity], instance: Identity, **kwargs: Any) -> None:
     erase_jobs(subject_id=instance.pk)
+
+
+@receiver(pre_delete, sender=Identity)
+def erase_parts_of_identity(sender: type[Identity], instance: Identity, origin: Any = None, **kwargs: Any) -> None:
+    """Whoever was merged into a person is that person, and never comes back as somebody."""
+    whole = origin.model if isinstance(origin, QuerySet) else type(origin)
+    if whole is not Collection:
+        for part in Identity.objects.filter(merged_into=instance).order_by("pk"):
+            part.delete()
 
 
 @receiver(pre_delete, sender=Collection)

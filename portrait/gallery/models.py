@@ -1,16 +1,19 @@
 """The portrait database: who is who, their pictures, and the vectors that find them."""
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.contrib.postgres.search import SearchVector
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 from django.utils import timezone
 from pgvector.django import HalfVectorField, VectorField
 
 from portrait.core.models import BaseModel
 
 DEFAULT_COLLECTION = "default"
+WEAK_BELOW = 0.5
+"""Portraits of a lower quality score are shown as weak: a better one is welcome."""
 
 
 class EmbeddingModel(models.Model):
@@ -113,6 +116,14 @@ class Identity(BaseModel):
             models.Index(fields=["-created_at", "-id"]),
             models.Index(fields=["deleted_at"], name="identity_deleted", condition=models.Q(deleted_at__isnull=False)),
             models.Index(fields=["keep_until"], name="identity_expires", condition=models.Q(keep_until__isnull=False)),
+            # The list of people: each order and filter of it, and the search by name (words of it, by their beginnings)
+            # and by the caller's id (by its beginning).
+            models.Index(fields=["name", "id"], name="identity_by_name"),
+            models.Index(fields=["collection", "-created_at", "-id"], name="identity_newest_in"),
+            models.Index(fields=["-created_at", "-id"], name="identity_hidden", condition=models.Q(hidden=True)),
+            models.Index(fields=["-created_at", "-id"], name="identity_groundless", condition=models.Q(consent="")),
+            GinIndex(SearchVector("name", config="simple"), name="identity_words"),
+            models.Index(OpClass(Upper("external_id"), name="text_pattern_ops"), name="identity_external"),
         ]
 
     def __str__(self) -> str:
@@ -150,6 +161,10 @@ class Portrait(BaseModel):
     class Meta:
         ordering = ["-created_at"]
         constraints = [models.UniqueConstraint(fields=["identity", "sha256"], name="one_portrait_an_image")]
+        indexes = [
+            models.Index(fields=["identity", "-created_at", "-id"], name="portrait_newest"),
+            models.Index(fields=["identity"], name="portrait_weak", condition=models.Q(quality__score__lt=WEAK_BELOW)),
+        ]
 
     def __str__(self) -> str:
         return f"portrait {self.id}"

@@ -11,7 +11,9 @@ from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity
 from portrait.gallery.reports import report_json
 from portrait.gallery.services.enrolment import store_photo
+from portrait.gallery.services.people import survivor
 from portrait.gallery.services.photos import PreparedPhoto, prepare_photos
+from portrait.gallery.services.spaces import networks_of
 from portrait.jobs.models import Job, JobItem
 from portrait.jobs.services import create_job
 from portrait.jobs.tasks import enqueue_job
@@ -48,7 +50,12 @@ class EnrolHandler:
         with item.upload.open("rb") as file:
             data = file.read()
         parameters = item.job.parameters
-        prepared = prepare_photos([data], choice=parse_choice(parameters["face"]), force=parameters["force"])[0]
+        prepared = prepare_photos(
+            [data],
+            choice=parse_choice(parameters["face"]),
+            force=parameters["force"],
+            networks=networks_of([item.job.collection_id] if item.job.collection_id else []),
+        )[0]
         if not isinstance(prepared, PreparedPhoto):
             raise prepared
         return prepared
@@ -58,6 +65,7 @@ class EnrolHandler:
         identity = Identity.objects.filter(id=subject_id).first() if subject_id else None
         if identity is None:
             raise NotFoundError("The identity was deleted before this picture was enrolled.")
+        identity = survivor(identity)
         return _to_keep(report_json(store_photo(identity=identity, photo=prepared, index=item.index)))
 
 

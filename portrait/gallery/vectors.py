@@ -1,7 +1,7 @@
 """Where the vectors of an embedding model lie, how far they are apart, and how they come out of a face's embedding.
 
 A model is a network, or a projection of a network's vectors (`EmbeddingModel.source`): fewer numbers, learnt from a
-collection. Half precision lies in a column of its own.
+collection. Half precision lies in a column of its own. Which models' vectors a face gets: `services.spaces`.
 """
 
 import io
@@ -15,8 +15,41 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.django import HalfVectorField, L2Distance, VectorField
 
-from inference.types import FloatArray
+from inference.calibration import Calibration
+from inference.types import Face, FloatArray
 from portrait.gallery.models import EmbeddingModel
+
+
+class NotEmbeddedError(Exception):
+    """The face was not seen by the network behind a model: the collection got that model after the networks looked."""
+
+
+def network_of(model: EmbeddingModel) -> str:
+    """The name of the network behind a model: its own, or its source's."""
+    return model.name if model.source_id is None else _name_of(model.source_id)
+
+
+@lru_cache(maxsize=64)
+def _name_of(model_id: int) -> str:
+    """Names never change."""
+    return str(EmbeddingModel.objects.values_list("name", flat=True).get(pk=model_id))
+
+
+def vector_of(model: EmbeddingModel, face: Face) -> FloatArray:
+    """A face's vector by a model, float32, shape (dims,): what its network made of it, projected if need be.
+
+    Raises:
+        NotEmbeddedError: that network did not see the face.
+    """
+    embedding = face.embedding_by(network_of(model))
+    if embedding is None:
+        raise NotEmbeddedError(f"the face was not seen by {network_of(model)!r}, which {model} needs")
+    return as_array(project(model, embedding.vector[None])[0])
+
+
+def own_calibration(model: EmbeddingModel) -> Calibration:
+    """The curve of a model, whatever a collection made of it."""
+    return Calibration(threshold=float(model.calibration["threshold"]), slope=float(model.calibration["slope"]))
 
 
 def column_of(model: EmbeddingModel) -> str:
@@ -46,6 +79,11 @@ def stored_values(model: EmbeddingModel, vector: NDArray[np.float32]) -> dict[st
     if column_of(model) == "half":
         return {"half": HalfVector(vector), "vector": None}
     return {"vector": np.asarray(vector, dtype=np.float32), "half": None}
+
+
+def stored_vector(row: Any) -> FloatArray:
+    """The vector of a row of either table, float32, shape (dims,)."""
+    return as_array(row.vector if row.vector is not None else row.half)
 
 
 def as_array(value: Any) -> FloatArray:

@@ -73,6 +73,7 @@ class JobItem(models.Model):
                 fields=["enqueued_at"], name="jobitem_unfinished", condition=models.Q(state__in=["waiting", "running"])
             ),
             models.Index(fields=["job"], name="jobitem_open", condition=models.Q(state__in=["waiting", "running"])),
+            models.Index(fields=["job"], name="jobitem_failed", condition=models.Q(state="failed")),
             # What `remove_orphaned_uploads` looks for; a finished item has none.
             models.Index(fields=["upload"], name="jobitem_upload", condition=~models.Q(upload="")),
         ]

@@ -1,6 +1,6 @@
 """Reads of jobs: progress, and which items were lost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -30,6 +30,18 @@ class Progress:
         return self.waiting + self.running == 0
 
     @property
+    def ended(self) -> int:
+        return self.done + self.failed + self.cancelled
+
+    @property
+    def done_percent(self) -> int:
+        return 100 * self.done // self.total if self.total else 0
+
+    @property
+    def failed_percent(self) -> int:
+        return 100 * self.failed // self.total if self.total else 0
+
+    @property
     def state(self) -> str:
         """waiting, running, done, failed (every item failed) or cancelled."""
         if not self.finished:
@@ -44,6 +56,16 @@ def with_counts(jobs: "QuerySet[Job]") -> "QuerySet[Job]":
     counts = {f"count_{state}": Count("items", filter=Q(items__state=state)) for state in ItemState.values}
     retryable = Q(items__state=ItemState.FAILED) & (~Q(items__upload="") | Q(items__result__retryable=True))
     return jobs.annotate(**counts, count_retryable=Count("items", filter=retryable))
+
+
+def attach_counts(jobs: Sequence[Job]) -> None:
+    """The counts of `with_counts` for the jobs of a page: one query that reads their items only."""
+    states = {f"count_{state}": Count("pk", filter=Q(state=state)) for state in ItemState.values}
+    by_job = JobItem.objects.filter(job__in=[job.pk for job in jobs]).order_by().values("job")
+    found = {row["job"]: row for row in by_job.annotate(**states, count_retryable=Count("pk", filter=RETRYABLE))}
+    for job in jobs:
+        for name in (*states, "count_retryable"):
+            setattr(job, name, found.get(job.pk, {}).get(name, 0))
 
 
 def progress_of(job: Job) -> Progress:

@@ -178,6 +178,17 @@ def give_back(*, item: JobItem, pause_s: float, failed: bool) -> None:
         raise LeaseLostError(str(item))
 
 
+def extend_lease(*, item: JobItem) -> None:
+    """Keep a claimed item for longer: it takes its time. It lives, so it is not what made earlier workers vanish.
+
+    Raises:
+        LeaseLostError: the item went to another worker meanwhile, or was erased.
+    """
+    until = timezone.now() + timedelta(seconds=settings.PORTRAIT.job_lease_s)
+    if not _owned(item).update(leased_until=until, crashes=0):
+        raise LeaseLostError(str(item))
+
+
 def cancel(*, job: Job) -> None:
     """Stop what has not begun; an item that is being worked on ends as it ends."""
     with transaction.atomic():

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.calibration import DECISION
+from inference.calibration import DECISION, Calibration
+from inference.config import DLIB_RESNET
 from inference.types import Quality, QualityReason
 
 TEMPLATE_FACES = 5
@@ -26,7 +27,7 @@ CLEARLY_NOT = 0.3
 CLEARLY_AHEAD = 0.2
 """So much more similar than to anybody else a track of poor faces has to be: poor faces look like many people."""
 STEADY_DISTANCE = 0.42
-"""How far single faces may be from their mean: more, and they may be several people's."""
+"""How far single faces may be from their mean: more, and they may be several people's. dlib's distance."""
 
 FAINT_SIZE_PX = 20.0
 FAINT_SHARPNESS = 3.0
@@ -107,7 +108,14 @@ class Template:
     standing: Standing
 
 
-def template(vectors: Sequence[NDArray[np.float32]], grades: Sequence[Grade]) -> Template:
+def steady_distance(calibration: Calibration) -> float:
+    """`STEADY_DISTANCE` by another model's vectors: where it says the same of two faces."""
+    return max(0.0, DLIB_RESNET.calibration.translated(STEADY_DISTANCE, calibration))
+
+
+def template(
+    vectors: Sequence[NDArray[np.float32]], grades: Sequence[Grade], steady_within: float = STEADY_DISTANCE
+) -> Template:
     """The mean of a track's best faces, at least one; the same whatever their order."""
     rows = np.array(sorted(vectors, key=lambda vector: vector.tobytes()), dtype=np.float64)
     mean = rows.mean(axis=0)
@@ -115,7 +123,7 @@ def template(vectors: Sequence[NDArray[np.float32]], grades: Sequence[Grade]) ->
     if length > 0:  # a mean is shorter than what it is made of, and would look nearer to everybody
         mean *= float(np.linalg.norm(rows, axis=1).mean()) / length
     spread = float(np.linalg.norm(rows - mean, axis=1).max())
-    steady = len(rows) >= STEADY_FACES and spread <= STEADY_DISTANCE
+    steady = len(rows) >= STEADY_FACES and spread <= steady_within
     return Template(mean.astype(np.float32), spread, Standing(len(rows), min(grades), steady))
 
 

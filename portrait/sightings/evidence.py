@@ -12,6 +12,7 @@ from django.db.models.functions import RowNumber
 from numpy.typing import NDArray
 
 from portrait.cameras.models import Camera
+from portrait.gallery.vectors import as_array
 from portrait.sightings.decide import Grade
 from portrait.sightings.linking import Spots
 from portrait.sightings.models import Detection, DetectionEmbedding
@@ -66,9 +67,19 @@ def faces_between(camera: Camera, model_id: int, since: datetime, until: datetim
     """The faces of a camera in a stretch of time, with their vectors; without those that somebody took back."""
     seen = Detection.objects.filter(camera=camera, captured_at__range=(since, until), dismissed=False)
     found = seen.filter(embeddings__model_id=model_id)
-    columns = ("frame_id", "captured_at", "box", "acceptable", "embeddings__vector", "id", "track_id")
+    columns = (
+        "frame_id",
+        "captured_at",
+        "box",
+        "acceptable",
+        "embeddings__vector",
+        "embeddings__half",
+        "id",
+        "track_id",
+    )
     rows = list(found.order_by("id").values_list(*columns))
-    return Neighbours([row[5] for row in rows], [row[6] for row in rows], spots([row[:5] for row in rows], dims))
+    seen_rows = [(*row[:4], as_array(row[4] if row[4] is not None else row[5])) for row in rows]
+    return Neighbours([row[6] for row in rows], [row[7] for row in rows], spots(seen_rows, dims))
 
 
 def best_faces(track_ids: Collection[int], count: int) -> dict[int, list[tuple[int, Grade]]]:
@@ -87,7 +98,8 @@ def best_faces(track_ids: Collection[int], count: int) -> dict[int, list[tuple[i
 def vectors_of(detection_ids: Iterable[int], model_id: int) -> dict[int, NDArray[np.float32]]:
     """The vectors of these detections."""
     rows = DetectionEmbedding.objects.filter(detection_id__in=list(detection_ids), model_id=model_id)
-    return {key: np.asarray(vector, dtype=np.float32) for key, vector in rows.values_list("detection_id", "vector")}
+    found = rows.values_list("detection_id", "vector", "half")
+    return {key: as_array(vector if vector is not None else half) for key, vector, half in found}
 
 
 def hits_between(camera: Camera, identity_id: UUID, since: int, until: int) -> list[int]:

@@ -5,10 +5,13 @@ same whatever order the frames were processed in.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inference.calibration import Calibration
+from inference.config import DLIB_RESNET
 
 LINK_S = 1.0
 """Faces that are further apart in time are not compared."""
@@ -30,6 +33,18 @@ class LinkLimits:
 
 
 LIMITS = LinkLimits()
+"""For dlib's vectors."""
+
+
+def limits_for(calibration: Calibration) -> LinkLimits:
+    """The limits for another model's vectors: the distances at which it says of two faces what dlib's network says."""
+    if calibration == DLIB_RESNET.calibration:
+        return LIMITS
+    names = ("distance_sure", "distance", "anywhere")
+    translated = {
+        name: max(0.0, DLIB_RESNET.calibration.translated(getattr(LIMITS, name), calibration)) for name in names
+    }
+    return replace(LIMITS, **translated)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from portrait.compat.smartav.shapes import UNKNOWN_PREFIX, unknown_number
 from portrait.core.errors import NotFoundError
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.selectors import as_uuid
+from portrait.gallery.services.people import survivor
 
 
 def sample_id(identity: Identity) -> str:
@@ -22,9 +23,13 @@ def find_sample(collection: Collection, wanted: str) -> Identity | None:
     """The person with this `id`: the caller's own, a stranger's name that cameras gave, or our id."""
     if "\0" in wanted:  # PostgreSQL stores no such text
         return None
-    people: QuerySet[Identity] = Identity.objects.filter(collection=collection, merged_into=None)
-    found = people.filter(external_id=wanted).first()
-    if found is None and unknown_number(wanted) is not None:
+    there: QuerySet[Identity] = Identity.objects.filter(collection=collection, deleted_at=None)
+    people = there.filter(merged_into=None)
+    found = there.filter(external_id=wanted).select_related("merged_into").first()
+    if found is not None:  # the id of somebody who was merged is one of whom they are a part of
+        found = survivor(found)
+        return found if found.deleted_at is None else None
+    if unknown_number(wanted) is not None:
         found = people.filter(external_id=None, kind=Identity.Kind.UNKNOWN, name=wanted).first()
     if found is None and (wanted_id := as_uuid(wanted)):
         found = people.filter(id=wanted_id).first()

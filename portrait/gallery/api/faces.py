@@ -10,6 +10,8 @@ from rest_framework.views import APIView
 
 from inference.calibration import DECISION
 from inference.types import FaceAnalysis
+from portrait.audit.models import Action
+from portrait.audit.services import record, sha256_of
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pictures import (
@@ -171,12 +173,18 @@ class RecognizeView(FaceView):
         asked, principal = serializer.validated_data, principal_of(request)
         if asked["register_unknown"]:
             principal.require_scope(Scope.ENROL)
+        collection = find_collection(principal, asked.get("collection") or None)
+        how = {name: asked[name] for name in ("top_k", "min_similarity")}
         faces = recognition.recognise(
-            collection=find_collection(principal, asked.get("collection") or None),
-            data=asked["picture"],
-            top_k=asked["top_k"],
-            min_similarity=asked["min_similarity"],
-            register_strangers=asked["register_unknown"],
+            collection=collection, data=asked["picture"], register_strangers=asked["register_unknown"], **how
+        )
+        record(
+            principal=principal,
+            action=Action.RECOGNIZE,
+            collection_id=collection.pk,
+            probe=asked["picture"],
+            details={"faces": len(faces), "named": sum(bool(face.candidates) for face in faces)} | how,
+            identities=[each.identity.pk for face in faces for each in face.candidates],
         )
         return Response({"faces": [recognised_json(face) for face in faces]})
 
@@ -198,7 +206,15 @@ class VerifyView(FaceView):
     def post(self, request: Request) -> Response:
         serializer = VerifyRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        verified = recognition.verify(**serializer.validated_data)
+        asked = serializer.validated_data
+        verified = recognition.verify(**asked)
+        record(
+            principal=principal_of(request),
+            action=Action.VERIFY,
+            collection_id=None,
+            probe=asked["data_a"],
+            details={"same": verified.same, "second_probe_sha256": sha256_of(asked["data_b"])},
+        )
         return Response(
             {
                 "same": verified.same,

@@ -11,15 +11,18 @@ from inference.errors import ImageError
 from inference.types import Box
 from portrait.core.errors import NotFoundError, NothingEnrolledError, PortraitError
 from portrait.core.files import atomic_with_files, write_file
-from portrait.core.pipelines import detector_spec, embedder_spec
+from portrait.core.pipelines import detector_spec
 from portrait.gallery.face_json import quality_json
-from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
+from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.selectors import Candidate, likeness_to, nearest_identities
+from portrait.gallery.services import spaces
 from portrait.gallery.services.identities import get_or_create_identity
 from portrait.gallery.services.photos import Prepared, PreparedPhoto, prepare_photos
+from portrait.gallery.vectors import NotEmbeddedError, vector_of
 
 DUPLICATES_SHOWN = 3
-GONE = "The identity was deleted while its portrait was being enrolled."
+GONE = "The identity was deleted, or merged into another, while its portrait was being enrolled."
+STORE_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def enrol_person(
         PortraitError, ImageError: the only picture was refused.
         NothingEnrolledError: all of several pictures were refused; details hold the reasons.
     """
-    prepared = _require_one(prepare_photos(photos, choice=choice, force=force))
+    networks = spaces.networks_of([collection.pk])
+    prepared = _require_one(prepare_photos(photos, choice=choice, force=force, networks=networks))
     try:
         with atomic_with_files():
             identity, created = get_or_create_identity(
@@ -82,7 +86,9 @@ def enrol_photos(
         NothingEnrolledError: all of several pictures were refused; details hold the reasons.
         NotFoundError: the identity was deleted meanwhile.
     """
-    return store_photos(identity=identity, prepared=_require_one(prepare_photos(photos, choice=choice, force=force)))
+    networks = spaces.networks_of([identity.collection_id])
+    prepared = prepare_photos(photos, choice=choice, force=force, networks=networks)
+    return store_photos(identity=identity, prepared=_require_one(prepared))
 
 
 def _require_one(prepared: list[Prepared]) -> list[Prepared]:
@@ -105,19 +111,20 @@ def store_photos(*, identity: Identity, prepared: Sequence[Prepared]) -> list[Ph
 
 
 def store_photo(*, identity: Identity, photo: PreparedPhoto, index: int = 0) -> PhotoReport:
-    """Store one portrait with its vector, unless this identity has this very picture already.
+    """Store one portrait with its vectors, unless this identity has this very picture already.
 
     Raises:
-        NotFoundError: the identity was deleted meanwhile.
+        NotFoundError: the identity was deleted meanwhile, or merged into another.
+        ServerError: a network has to see the face that has not yet, and cannot be reached.
     """
     known = Portrait.objects.filter(identity=identity, sha256=photo.sha256).first()
     if known is not None:
         return PhotoReport(index=index, status="duplicate", portrait=known)
+    photo = spaces.seen_by(photo, spaces.networks_of([identity.collection_id]))
     warnings = _warnings(identity, photo)
     portrait = _new_portrait(identity, photo)
     try:
-        with atomic_with_files():
-            _save_portrait(portrait, photo)
+        _save(portrait, photo)
     except IntegrityError:
         known = Portrait.objects.filter(identity_id=identity.id, sha256=photo.sha256).first()
         if known is None:
@@ -140,26 +147,43 @@ def _new_portrait(identity: Identity, photo: PreparedPhoto) -> Portrait:
     )
 
 
+def _save(portrait: Portrait, photo: PreparedPhoto) -> None:
+    """Again, where the collection got a model of another network at this very moment."""
+    for left in reversed(range(STORE_TRIES)):
+        try:
+            with atomic_with_files():
+                _save_portrait(portrait, photo)
+        except NotEmbeddedError:
+            if not left:
+                raise
+            photo = spaces.seen_by(photo, spaces.networks_of([portrait.identity.collection_id]))
+        else:
+            return
+
+
 def _save_portrait(portrait: Portrait, photo: PreparedPhoto) -> None:
-    # Whoever deletes the identity waits for this lock, and then finds the portrait. Files come before rows.
-    if not Identity.objects.select_for_update(of=("self",), no_key=True).filter(id=portrait.identity_id).exists():
+    models = spaces.lock_models(portrait.identity.collection_id)
+    # Whoever deletes or merges the identity waits for this lock, and then finds the portrait. Files come before rows.
+    locked = Identity.objects.select_for_update(of=("self",), no_key=True).filter(id=portrait.identity_id)
+    if not locked.filter(deleted_at=None, merged_into=None).exists():
         raise NotFoundError(GONE)
+    rows = spaces.portrait_rows(
+        models,
+        portrait,
+        photo.face,
+        collection_id=portrait.identity.collection_id,
+        identity_id=portrait.identity_id,
+    )
     write_file(portrait.image, "image.jpg", photo.jpeg)
     write_file(portrait.thumbnail, "thumbnail.jpg", photo.thumbnail)
     portrait.save(force_insert=True)
-    PortraitEmbedding.objects.create(
-        portrait=portrait,
-        model=EmbeddingModel.objects.get(name=photo.face.embedding.model, version=embedder_spec().version),
-        collection_id=portrait.identity.collection_id,
-        identity_id=portrait.identity_id,
-        vector=photo.face.embedding.vector,
-    )
+    PortraitEmbedding.objects.bulk_create(rows)
 
 
 def _warnings(identity: Identity, photo: PreparedPhoto) -> list[EnrolmentWarning]:
     """The face is unlike the identity's own portraits, or like somebody else's more than like its own."""
     collection = Collection.objects.select_related("active_model").get(id=identity.collection_id)
-    vector = photo.face.embedding.vector
+    vector = vector_of(collection.active_model, photo.face)
     own = likeness_to(identity, collection, vector)
     if own is not None and own.similarity >= DECISION:
         return []

@@ -12,6 +12,8 @@ from portrait.core.files import atomic_with_files
 from portrait.core.pipelines import embedder_spec
 from portrait.gallery.indexes import create_hnsw_index
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
+from portrait.gallery.services import journal
+from portrait.gallery.services.people import survivor
 from portrait.gallery.signals import collection_going, identity_going
 
 DELETE_TRIES = 5
@@ -83,29 +85,19 @@ def create_identity(*, collection: Collection, name: str, external_id: str | Non
 def get_or_create_identity(
     *, collection: Collection, name: str, external_id: str | None, **values: Any
 ) -> tuple[Identity, bool]:
-    """The identity with this `external_id`, or a new one; True if new. Without an `external_id` always a new one."""
+    """The identity with this `external_id`, or a new one; True if new. Without an `external_id` always a new one.
+
+    The id of somebody who was merged finds whom they are a part of.
+    """
     if external_id is None:
         return create_identity(collection=collection, name=name, external_id=None, **values), True
-    return Identity.objects.get_or_create(
+    found, created = Identity.objects.get_or_create(
         collection=collection, external_id=external_id, defaults={"name": name, **values}
     )
+    return survivor(found), created
 
 
-def update_identity(*, identity: Identity, **values: Any) -> Identity:
-    """Change an identity's own fields. A name given to an unknown person makes it known.
-
-    Raises:
-        ConflictError: its collection has that `external_id` already.
-        NotFoundError: it was deleted meanwhile.
-    """
-    if "name" in values and identity.kind == Identity.Kind.UNKNOWN and values["name"] != identity.name:
-        values["kind"] = Identity.Kind.KNOWN
-    taken = f"The collection has an identity with the external_id {values.get('external_id')!r} already."
-    _update(identity, values, ConflictError(taken, field="external_id"))
-    return identity
-
-
-def _update(row: Identity | Collection, values: dict[str, Any], taken: ConflictError) -> None:
+def _update(row: Collection, values: dict[str, Any], taken: ConflictError) -> None:
     """Change exactly these columns of a row that still is there."""
     try:
         with transaction.atomic():
@@ -138,8 +130,11 @@ def _delete(row: Identity | Portrait | Collection) -> None:
 def delete_identity(*, identity: Identity) -> None:
     """Remove a person: rows, vectors and, once that is committed, the files (`gallery.files`).
 
-    Cut off in the middle, the person is still there, and less was seen of them: delete them again.
+    Those who were merged into them are the same person, and go first. Cut off in the middle, the person is still there,
+    and less was seen of them: delete them again.
     """
+    for part in Identity.objects.filter(merged_into=identity).order_by("pk"):
+        delete_identity(identity=part)
     identity_going.send(Identity, identity_id=identity.pk)
     _delete(identity)
 
@@ -147,6 +142,24 @@ def delete_identity(*, identity: Identity) -> None:
 def delete_portrait(*, portrait: Portrait) -> None:
     """Remove one portrait: row, vectors and, once that is committed, its files."""
     _delete(portrait)
+
+
+def purge_deleted() -> int:
+    """Remove for good whoever and whatever was deleted and whose time of grace is over; answers how many those were.
+
+    Safe to run twice and at the same time: nobody is restored once that time is over, so what is found stays found.
+    """
+    over = journal.grace_began()
+    purged = 0
+    for identity in Identity.objects.filter(deleted_at__lte=over).order_by("pk"):
+        if Identity.objects.filter(pk=identity.pk, deleted_at__lte=over).exists() and not journal.is_leftover(identity):
+            delete_identity(identity=identity)
+            purged += 1
+    for portrait in Portrait.objects.filter(deleted_at__lte=over).order_by("pk"):
+        if Portrait.objects.filter(pk=portrait.pk, deleted_at__lte=over).exists():
+            delete_portrait(portrait=portrait)
+            purged += 1
+    return purged
 
 
 def delete_collection(*, collection: Collection) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,10 +13,12 @@ from inference.errors import ImageError, ServerBusyError
 from inference.types import Box, Face, FaceAnalysis, Image, Landmarks
 from portrait.core.database import release_connection
 from portrait.core.errors import PoorQualityError, PortraitError
-from portrait.core.pipelines import codec_limits, face_pipeline
+from portrait.core.pipelines import codec_limits, face_pipeline, further_embedders
 from portrait.gallery.face_choice import choose_face
 from portrait.gallery.face_json import quality_json
+from portrait.gallery.models import Collection
 from portrait.gallery.thumbnails import face_thumbnail, surroundings
+from portrait.gallery.vectors import network_of
 
 IMAGE_QUALITY = 95
 CHUNK_PIXELS = 50_000_000
@@ -59,25 +61,34 @@ def slow_work() -> Iterator[None]:
         _slots.release()
 
 
-def analyse(data: bytes) -> tuple[Image, FaceAnalysis]:
-    """Decode and analyse one picture."""
+def analyse(data: bytes, *, collection: Collection | None = None) -> tuple[Image, FaceAnalysis]:
+    """Decode and analyse one picture. collection: the faces are seen by the network of its active model too."""
+    networks = [network_of(collection.active_model)] if collection is not None else []
     with slow_work():
         image = decode(data, limits=codec_limits())
-        return image, face_pipeline().analyse([image])[0]
+        return image, face_pipeline().analyse([image], also=further_embedders(networks))[0]
 
 
-def prepare_photos(photos: Sequence[bytes], *, choice: str | Box | None = None, force: bool = False) -> list[Prepared]:
+def prepare_photos(
+    photos: Sequence[bytes],
+    *,
+    choice: str | Box | None = None,
+    force: bool = False,
+    networks: Iterable[str] = (),
+) -> list[Prepared]:
     """Decode, analyse and judge pictures, in chunks; a bad one becomes its error and stops no other.
 
     choice: which face of a picture with several (`face_choice.parse_choice`). force: take poor faces too.
+    networks: which are to see the faces, beside the usual one (`spaces.networks_of`).
 
     Raises:
         inference.errors.ServerError: the networks cannot be reached.
     """
     results: dict[int, Prepared] = {}
+    also = further_embedders(networks)
     with slow_work():
         for chunk in _chunks(photos, results):
-            analyses = face_pipeline().analyse([image for _, image in chunk])
+            analyses = face_pipeline().analyse([image for _, image in chunk], also=also)
             for (index, image), analysis in zip(chunk, analyses, strict=True):
                 results[index] = _chosen(photos[index], image, analysis, choice, force)
     return [results[index] for index in range(len(photos))]

@@ -13,6 +13,7 @@ from portrait.gallery.models import Collection
 from portrait.gallery.selectors import Candidate, nearest_identities
 from portrait.gallery.services.photos import analyse, prepare_face, slow_work
 from portrait.gallery.services.strangers import register_unknown
+from portrait.gallery.vectors import vector_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,14 @@ def recognise(
 
     register_strangers: keep a good face that matches nobody as a new unknown person, who is then its candidate.
     """
-    image, analysis = analyse(data)
+    image, analysis = analyse(data, collection=collection)
     if register_strangers:
         _register_strangers(collection, data, image, analysis)
+    model = collection.active_model  # as it was when the request came: its vectors stay for longer than a request
     return [
         RecognisedFace(
             face,
-            nearest_identities(collection, face.embedding.vector, top_k=top_k, min_similarity=min_similarity),
+            nearest_identities(collection, vector_of(model, face), top_k=top_k, min_similarity=min_similarity),
         )
         for face in analysis.faces
     ]
@@ -66,7 +68,7 @@ def recognise(
 
 def _register_strangers(collection: Collection, data: bytes, image: Image, analysis: FaceAnalysis) -> None:
     for face in analysis.faces:
-        if face.quality.acceptable and not nearest_identities(collection, face.embedding.vector):
+        if face.quality.acceptable and not nearest_identities(collection, vector_of(collection.active_model, face)):
             photo = prepare_face(data, image, face, alone=len(analysis.faces) == 1)
             register_unknown(collection=collection, photos=[photo])
 

@@ -14,6 +14,7 @@ from portrait.gallery.models import Collection, Identity
 from portrait.gallery.selectors import Candidate, nearest_identities
 from portrait.gallery.services.enrolment import store_photos
 from portrait.gallery.services.photos import PreparedPhoto
+from portrait.gallery.vectors import vector_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def register_unknown(
     excluded = list(exclude)
     with atomic_with_files():
         Collection.objects.filter(id=collection.id).update(unknown_counter=F("unknown_counter") + 1)
-        wanted = photos[0].face.embedding.vector if vector is None else vector
+        wanted = vector_of(collection.active_model, photos[0].face) if vector is None else vector
         near = nearest_identities(collection, wanted, top_k=1, min_similarity=DECISION, exclude=excluded)
         if near:
             Collection.objects.filter(id=collection.id).update(unknown_counter=F("unknown_counter") - 1)

@@ -1,5 +1,6 @@
 """`/api/v1/caption`: a sentence about a picture, and who is in it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
@@ -11,6 +12,8 @@ from rest_framework.views import APIView
 from inference.codec import probe
 from inference.config import SceneTask
 from inference.types import CaptionSettings
+from portrait.audit.models import Action
+from portrait.audit.services import record
 from portrait.core.auth import principal_of
 from portrait.core.errors import NotFoundError
 from portrait.core.models import Scope
@@ -30,7 +33,7 @@ from portrait.scenes.api.shapes import (
     OptionalTrueField,
     SceneRequestSerializer,
 )
-from portrait.scenes.selectors import Subject, captions_of, find_subject
+from portrait.scenes.selectors import Person, Subject, captions_of, find_subject
 from portrait.scenes.services import answers, looking
 from portrait.scenes.services.cameras import check_model
 from portrait.scenes.services.keeping import GONE, keep, picture_of
@@ -113,8 +116,31 @@ class CaptionView(APIView):
         how = How(asked.get("model") or None, asked["settings"], collection if asked["people"] else None)
         if asked["async"]:
             about = queued(principal, asked, subject, SceneTask.CAPTIONING)
+            if how.collection and not subject:
+                for picture in asked["pictures"]:
+                    _log(principal, collection, picture, {"later": True})
             return job_answer(start_captions(collection=collection, how=how, **about))
-        return Response(_stored(subject, how) if subject else _told(asked, how))
+        return Response(_stored(subject, how) if subject else _told(asked, how, principal))
+
+
+def _log(
+    principal: Principal,
+    collection: Collection,
+    picture: Picture,
+    details: dict[str, Any],
+    people: Sequence[Person] = (),
+) -> None:
+    """Somebody asks who is in a picture. later: a job looks, whose result has who was found."""
+    if isinstance(picture, bytes):
+        who = [person.identity_id for person in people if person.identity_id is not None]
+        record(
+            principal=principal,
+            action=Action.CAPTION,
+            collection_id=collection.pk,
+            probe=picture,
+            details=details,
+            identities=who,
+        )
 
 
 def parsed(request: Request, kind: type[SceneRequestSerializer]) -> dict[str, Any]:
@@ -161,8 +187,12 @@ def job_answer(job: Job) -> Response:
     return Response(JobDetailSerializer(with_counts(Job.objects.filter(pk=job.pk)).get()).data, status=202)
 
 
-def _told(asked: dict[str, Any], how: How) -> dict[str, Any]:
+def _told(asked: dict[str, Any], how: How, principal: Principal) -> dict[str, Any]:
     told = looking.tell(pictures=asked["pictures"], how=how)
+    for picture, each in zip(asked["pictures"], told, strict=True):
+        if how.collection and isinstance(each, Told):
+            people = each.people or ()
+            _log(principal, how.collection, picture, {"faces": len(people)}, people)
     if asked["single"] and not isinstance(told[0], Told):
         raise told[0]
     shown = answers.presented([answers.told_json(each) for each in told])

@@ -10,10 +10,11 @@ from inference.config import SceneTask, SegmenterSpec
 from inference.errors import ImageError, InvalidInferenceRequestError, ModelNotInstalledError, ModelNotLoadedError
 from inference.types import CaptionSettings, Face, Image, SceneObject
 from portrait.core.errors import PortraitError
-from portrait.core.pipelines import captioner, codec_limits, face_pipeline, segmenter
+from portrait.core.pipelines import captioner, codec_limits, face_pipeline, further_embedders, segmenter
 from portrait.gallery.models import Collection
 from portrait.gallery.selectors import nearest_identities
 from portrait.gallery.services.photos import CHUNK_PIXELS, slow_work
+from portrait.gallery.vectors import network_of, vector_of
 from portrait.scenes.models import Method
 from portrait.scenes.selectors import Person
 from portrait.scenes.sentences import Plan, describe, plan_of
@@ -94,7 +95,8 @@ def tell(
             images = [image for _, image in chunk]
             told = _describe(images) if how.model == DESCRIBE else _caption(how, images)
             if how.collection is not None:
-                seen: list[Sequence[Face]] = [each.faces for each in face_pipeline().analyse(images)]
+                also = further_embedders([network_of(how.collection.active_model)])
+                seen: list[Sequence[Face]] = [each.faces for each in face_pipeline().analyse(images, also=also)]
                 faces |= zip((index for index, _ in chunk), seen, strict=True)
                 told = [replace(each, faces=len(found)) for each, found in zip(told, seen, strict=True)]
             elif count_faces:
@@ -211,6 +213,6 @@ def _with_people(
 
 
 def _person(face: Face, collection: Collection) -> Person:
-    nearest = nearest_identities(collection, face.embedding.vector)
+    nearest = nearest_identities(collection, vector_of(collection.active_model, face))
     who: UUID | None = nearest[0].identity.pk if nearest else None
     return Person(who, face.box.as_list(), round(nearest[0].similarity, 4) if nearest else None)

@@ -1,6 +1,7 @@
 """`/api/v1/search`: every past sighting of the person in a picture."""
 
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -9,6 +10,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference.calibration import DECISION
+from portrait.audit.models import Action
+from portrait.audit.services import record
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope as KeyScope
 from portrait.core.pictures import PICTURE_PARSERS, PictureSerializer, picture_request
@@ -124,13 +127,35 @@ class SearchView(APIView):
         serializer = SearchRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked, principal = serializer.validated_data, principal_of(request)
+        scope = scope_of(principal, asked)
         found = search(
             principal=principal,
-            scope=scope_of(principal, asked),
+            scope=scope,
             data=asked["picture"],
             choice=asked["choice"],
             min_similarity=asked["min_similarity"],
             top_k=asked["top_k"],
             kind=asked.get("kind"),
         )
+        record(
+            principal=principal,
+            action=Action.SEARCH,
+            collection_id=scope.collection.pk,
+            probe=asked["picture"],
+            details=logged(scope, found),
+            identities=people_of(found),
+        )
         return Response(found_json(found))
+
+
+def logged(scope: Scope, found: Found) -> dict[str, Any]:
+    """Of a search, for the audit log: where and when was looked, and how much was found."""
+    told = {"identities": len(found.identities), "sightings": len(found.sightings), "faces": len(found.faces)}
+    return told | {"cameras": sorted(map(str, scope.camera_ids or ())), "since": scope.since, "until": scope.until}
+
+
+def people_of(found: Found) -> set[UUID]:
+    """Everybody whom an answer names."""
+    seen = {each.sighting.identity_id for each in found.sightings}
+    faces = {each.detection.identity_id for each in found.faces if each.detection.identity_id is not None}
+    return seen | faces | {each.identity.pk for each in found.identities}

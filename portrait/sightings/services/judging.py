@@ -12,6 +12,7 @@ from django.db.models import Max, Min, QuerySet
 from portrait.cameras.models import Camera
 from portrait.gallery.models import EmbeddingModel, Identity
 from portrait.gallery.selectors import nearest_identities
+from portrait.gallery.vectors import own_calibration
 from portrait.sightings import evidence
 from portrait.sightings.decide import (
     CLEARLY_NOT,
@@ -22,6 +23,7 @@ from portrait.sightings.decide import (
     Template,
     decide,
     deciding,
+    steady_distance,
     template,
 )
 from portrait.sightings.evidence import microseconds
@@ -64,6 +66,8 @@ class Work:
     model: EmbeddingModel
     tracks: dict[int, Track] = field(default_factory=dict)
     touches: Touches = field(default_factory=lambda: defaultdict(Touch))
+    kept: tuple[EmbeddingModel, ...] = ()
+    """Further models whose vectors faces get (`gallery.services.spaces`)."""
 
     def fetch(self, track_ids: Collection[int]) -> list[Track]:
         """These tracks, in order of their ids."""
@@ -173,7 +177,8 @@ def template_of(model: EmbeddingModel, track: Track) -> Template | None:
     ids = [key for key in track.template if key in vectors]
     grades = [Grade(rows[key].grade) for key in ids]
     count = deciding(grades)
-    return template([vectors[key] for key in ids[:count]], grades[:count]) if count else None
+    steady = steady_distance(own_calibration(model))
+    return template([vectors[key] for key in ids[:count]], grades[:count], steady) if count else None
 
 
 def taken(camera: Camera, track: Track) -> dict[UUID, float]:

@@ -11,15 +11,17 @@ from django.utils import timezone
 
 from inference.codec import decode
 from inference.errors import CorruptImageError, ImageError, InferenceError
+from inference.faces.embed import Embedder
 from inference.types import FaceAnalysis, Image
 from portrait.cameras.models import Camera, Frame
 from portrait.cameras.services import ledger
 from portrait.cameras.services.ledger import Claim
 from portrait.core.database import release_connection
 from portrait.core.files import atomic_with_files
-from portrait.core.pipelines import codec_limits, face_pipeline
-from portrait.gallery.services.identities import default_embedding_model
+from portrait.core.pipelines import codec_limits, face_pipeline, further_embedders
+from portrait.gallery.services import spaces
 from portrait.gallery.services.photos import CHUNK_PIXELS, slow_work
+from portrait.gallery.vectors import NotEmbeddedError
 from portrait.sightings.services import strangers, timeline
 from portrait.sightings.services.tracks import SeenFrame
 from portrait.sightings.signals import frames_done
@@ -99,18 +101,27 @@ def _looked_at(claim: Claim, frames: Sequence[Frame]) -> dict[int, FaceAnalysis]
     """Decode and analyse, about `CHUNK_PIXELS` at a time; a picture that cannot be read stops no other."""
     analyses: dict[int, FaceAnalysis] = {}
     chunk: list[tuple[int, Image]] = []
+    also = _further_networks(frames)
     for frame in frames:
         image = _read(claim, frame)
         if image is not None:
             chunk.append((frame.pk, image))
         if sum(image.shape[0] * image.shape[1] for _, image in chunk) >= CHUNK_PIXELS / 2:
-            analyses |= _analysed(chunk)
+            analyses |= _analysed(chunk, also)
             chunk = []
-    return analyses | _analysed(chunk)
+    return analyses | _analysed(chunk, also)
 
 
-def _analysed(chunk: Sequence[tuple[int, Image]]) -> dict[int, FaceAnalysis]:
-    found = face_pipeline().analyse([image for _, image in chunk])
+def _further_networks(frames: Sequence[Frame]) -> list[Embedder]:
+    """Those that collections of these frames need beside the usual one."""
+    collections = Camera.objects.filter(pk__in={frame.camera_id for frame in frames}).values_list("collection_id", flat=True)
+    also = further_embedders(spaces.networks_of(collections))
+    release_connection()
+    return also
+
+
+def _analysed(chunk: Sequence[tuple[int, Image]], also: Sequence[Embedder]) -> dict[int, FaceAnalysis]:
+    found = face_pipeline().analyse([image for _, image in chunk], also=also)
     return {key: analysis for (key, _), analysis in zip(chunk, found, strict=True)}
 
 
@@ -151,6 +162,8 @@ def _store(claim: Claim, frames: Sequence[Frame], analyses: dict[int, FaceAnalys
         except DatabaseDown as error:
             logger.warning("%d frames wait, the database does not answer: %s", len(seen), error)
             _quietly_wait(claim, [each.frame for each in seen], error)
+        except NotEmbeddedError as error:  # the collection got another network after this one looked
+            _wait(claim, [each.frame for each in seen], error)
         except Exception as error:
             if len(seen) == 1:
                 _after_failure(claim, seen[0].frame, error)
@@ -168,7 +181,9 @@ def _commit(claim: Claim, camera_id: UUID, seen: Sequence[SeenFrame]) -> None:
         if not kept:
             return
         camera = Camera.objects.select_related("collection__active_model").get(pk=camera_id)
-        work = timeline.record(camera=camera, model=default_embedding_model(), seen=kept)
+        models = spaces.lock_models(camera.collection_id)
+        camera.collection = models.collection  # as it stays until the end of this
+        work = timeline.record(camera=camera, model=models.active, seen=kept, kept=models.kept)
         ledger.finish(lease=claim.lease, frame_ids=mine)
         _tell(camera, [each.frame for each in kept])
     strangers.forget_unseen(identity_ids=[key for key, touch in work.touches.items() if touch.since is not None])

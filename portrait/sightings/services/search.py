@@ -11,6 +11,7 @@ from portrait.gallery.face_choice import choose_face
 from portrait.gallery.models import Identity
 from portrait.gallery.selectors import Candidate, calibration_of, nearest_identities
 from portrait.gallery.services.photos import analyse
+from portrait.gallery.vectors import vector_of
 from portrait.sightings.models import Detection, Sighting
 from portrait.sightings.selectors import (
     Scope,
@@ -83,9 +84,9 @@ def search(
         NoFaceError, SeveralFacesError: no face is meant.
         ImageError: not a picture.
     """
-    _, analysis = analyse(data)
+    _, analysis = analyse(data, collection=scope.collection)
     face = choose_face(analysis.faces, choice)
-    vector = face.embedding.vector
+    vector = vector_of(scope.collection.active_model, face)
     candidates = _candidates(principal, scope, vector, min_similarity, kind)
     matches = _matches(scope, vector, min_similarity, top_k, kind)
     alike = {each.identity.pk: each.similarity for each in candidates}

@@ -1,8 +1,7 @@
 """Steady strangers become unknown people of the gallery, once, and are recognised from then on, on every camera."""
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from inference.codec import decode
@@ -10,11 +9,13 @@ from inference.errors import ImageError
 from inference.types import Box, Embedding, Face, Landmarks, Quality, QualityReason
 from portrait.cameras.models import Camera
 from portrait.core.files import atomic_with_files
-from portrait.core.pipelines import codec_limits
-from portrait.gallery.models import EmbeddingModel, Identity
-from portrait.gallery.services.identities import default_embedding_model, delete_identity
+from portrait.core.pipelines import codec_limits, embedder_spec
+from portrait.gallery.models import Identity
+from portrait.gallery.services import spaces
+from portrait.gallery.services.identities import delete_identity
 from portrait.gallery.services.photos import PreparedPhoto, prepare_face, slow_work
 from portrait.gallery.services.strangers import register_unknown
+from portrait.gallery.vectors import stored_vector
 from portrait.sightings.models import Detection, DetectionEmbedding, Stranger, Track
 from portrait.sightings.services import judging, timeline
 from portrait.sightings.services.pictures import others_in_frame, without_others
@@ -37,18 +38,20 @@ def register(*, track_id: int) -> Identity | None:
 
     Somebody who was registered out of another track meanwhile is found, not registered again.
     """
-    before = Track.objects.filter(pk=track_id, stranger_due=True).first()
+    before = Track.objects.filter(pk=track_id, stranger_due=True).select_related("camera").first()
     if before is None:
         return None
     chosen = Detection.objects.filter(pk__in=before.template).select_related("frame")
-    photos = _photos(list(chosen.order_by("-grade", "-quality_score", "id")))
+    networks = spaces.networks_of([before.camera.collection_id])
+    photos = _photos(list(chosen.order_by("-grade", "-quality_score", "id")), networks)
     with atomic_with_files():
         timeline.lock(before.camera_id)
         track = Track.objects.filter(pk=track_id, stranger_due=True).first()
         if track is None or track.template != before.template:
             return None  # better faces came meanwhile: it stays due, with those
         camera = Camera.objects.select_related("collection__active_model").get(pk=track.camera_id)
-        model = default_embedding_model()
+        camera.collection = spaces.lock_models(camera.collection_id).collection
+        model = camera.collection.active_model
         face = judging.template_of(model, track)
         if not photos or face is None:
             Track.objects.filter(pk=track_id).update(stranger_due=False)  # the pictures are gone
@@ -72,13 +75,11 @@ def forget_unseen(*, identity_ids: Sequence[UUID]) -> None:
             delete_identity(identity=stranger.identity)
 
 
-def _photos(faces: Sequence[Detection]) -> list[PreparedPhoto]:
-    """The best faces as portraits, cut out of their frames."""
-    names = dict(EmbeddingModel.objects.values_list("id", "name"))
-    vectors = {row.detection_id: row for row in DetectionEmbedding.objects.filter(detection__in=faces)}
+def _photos(faces: Sequence[Detection], networks: Collection[str]) -> list[PreparedPhoto]:
+    """The best faces as portraits, cut out of their frames, seen by these networks."""
     photos = []
     for face in faces[:PORTRAITS]:
-        embedding = vectors[face.pk]
+        embeddings = _embeddings(face)
         try:
             with face.frame.picture.open("rb") as file:
                 data = file.read()
@@ -86,15 +87,22 @@ def _photos(faces: Sequence[Detection]) -> list[PreparedPhoto]:
             with slow_work():
                 image = decode(data, limits=codec_limits())
                 image = without_others(image, Box(*face.box), others)
-                photos.append(
-                    prepare_face(data, image, _face(face, names[embedding.model_id], embedding.vector), alone=False)
-                )
+                photo = prepare_face(data, image, _face(face, embeddings), alone=False)
+                photos.append(spaces.seen_by(photo, networks))
         except (OSError, ValueError, ImageError) as error:
             logger.warning("the picture of %s cannot be used for a portrait: %s", face.frame, error)
     return photos
 
 
-def _face(row: Detection, model: str, vector: Any) -> Face:
+def _embeddings(face: Detection) -> list[Embedding]:
+    """The face's vectors, those that a network made first, that of every collection's usual one before all."""
+    rows = DetectionEmbedding.objects.filter(detection=face).select_related("model")
+    usual = embedder_spec().name
+    ordered = sorted(rows, key=lambda row: (row.model.source_id is not None, row.model.name != usual, row.model_id))
+    return [Embedding(row.model.name, stored_vector(row)) for row in ordered]
+
+
+def _face(row: Detection, embeddings: Sequence[Embedding]) -> Face:
     """A stored face as the networks gave it."""
     quality = dict(row.quality)
     reasons = tuple(QualityReason(reason) for reason in quality.pop("reasons"))
@@ -103,7 +111,8 @@ def _face(row: Detection, model: str, vector: Any) -> Face:
         score=row.score,
         landmarks=Landmarks(**{name: (x, y) for name, (x, y) in row.landmarks.items()}) if row.landmarks else None,
         quality=Quality(**quality, reasons=reasons),
-        embedding=Embedding(model, vector),
+        embedding=embeddings[0],
+        others=tuple(embeddings[1:]),
     )
 
 

@@ -25,13 +25,19 @@ def lock(camera_id: UUID) -> Timeline:
     return found
 
 
-def record(*, camera: Camera, model: EmbeddingModel, seen: Sequence[SeenFrame]) -> Work:
+def record(
+    *, camera: Camera, model: EmbeddingModel, seen: Sequence[SeenFrame], kept: Sequence[EmbeddingModel] = ()
+) -> Work:
     """Add what was found in frames, in any order: detections, tracks, sightings, alerts. Inside a transaction, under
     the lock.
 
-    camera: with its collection and that one's active model. model: the maker of the vectors.
+    camera: with its collection and that one's active model. model: that active model. kept: further ones whose
+    vectors are stored (`gallery.services.spaces.lock_models`).
+
+    Raises:
+        NotEmbeddedError: the network behind one of the models did not see the faces.
     """
-    work = Work(camera, model)
+    work = Work(camera, model, kept=tuple(kept))
     tracks.extend(work=work, seen=seen)
     _tell(work)
     at = Value(max(each.frame.captured_at for each in seen), DateTimeField())

@@ -6,13 +6,14 @@ from datetime import timedelta
 
 from django.db.models import Count, Max, Min
 
-from inference.types import Face, FaceAnalysis
+from inference.types import Face, FaceAnalysis, FloatArray
 from portrait.cameras.models import Frame
 from portrait.gallery.face_json import quality_json
+from portrait.gallery.vectors import own_calibration, stored_values, vector_of
 from portrait.sightings import evidence
 from portrait.sightings.decide import TEMPLATE_FACES, Decision, Grade, grade
 from portrait.sightings.evidence import Neighbours, microseconds
-from portrait.sightings.linking import LINK_S, groups, links
+from portrait.sightings.linking import LINK_S, groups, limits_for, links
 from portrait.sightings.models import Detection, DetectionEmbedding, Track
 from portrait.sightings.services import judging
 from portrait.sightings.services.judging import Work
@@ -30,6 +31,8 @@ class SeenFrame:
 class _NewFace:
     row: Detection
     face: Face
+    vector: FloatArray
+    """By the model that decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def extend(*, work: Work, seen: Sequence[SeenFrame]) -> None:
     """Store new faces, link them with those before and after, and decide who their tracks are; `work.touches` then
     tells whose hits changed. Frames that are far apart in time may come together."""
     for together in _close(seen):
-        faces = [_new_face(each.frame, face) for each in together for face in each.analysis.faces]
+        faces = [_new_face(work, each.frame, face) for each in together for face in each.analysis.faces]
         if faces:
             _judge(work, _link(work, faces))
 
@@ -63,7 +66,7 @@ def _close(seen: Sequence[SeenFrame]) -> Iterable[list[SeenFrame]]:
             start = index
 
 
-def _new_face(frame: Frame, face: Face) -> _NewFace:
+def _new_face(work: Work, frame: Frame, face: Face) -> _NewFace:
     row = Detection(
         frame=frame,
         camera_id=frame.camera_id,
@@ -76,7 +79,7 @@ def _new_face(frame: Frame, face: Face) -> _NewFace:
         acceptable=face.quality.acceptable,
         grade=grade(face.quality),
     )
-    return _NewFace(row, face)
+    return _NewFace(row, face, vector_of(work.model, face))
 
 
 def _link(work: Work, faces: Sequence[_NewFace]) -> list[_Grown]:
@@ -85,15 +88,13 @@ def _link(work: Work, faces: Sequence[_NewFace]) -> list[_Grown]:
     reach = timedelta(seconds=LINK_S)
     old = evidence.faces_between(work.camera, model.pk, min(times) - reach, max(times) + reach, model.dims)
     new = evidence.spots(
-        [
-            (each.row.frame_id, each.row.captured_at, each.row.box, each.row.acceptable, each.face.embedding.vector)
-            for each in faces
-        ],
+        [(each.row.frame_id, each.row.captured_at, each.row.box, each.row.acceptable, each.vector) for each in faces],
         model.dims,
     )
+    limits = limits_for(own_calibration(model))
     found = [
         group
-        for group in groups(len(faces) + len(old.ids), [*links(new, old.spots), *_known_links(old, len(faces))])
+        for group in groups(len(faces) + len(old.ids), [*links(new, old.spots, limits), *_known_links(old, len(faces))])
         if group[0] < len(faces)
     ]
     grown = [_adopt(work, group, old, faces) for group in found]
@@ -167,12 +168,13 @@ def _store(work: Work, faces: Sequence[_NewFace]) -> None:
         [
             DetectionEmbedding(
                 detection=each.row,
-                model=work.model,
+                model=model,
                 collection_id=work.camera.collection_id,
                 camera=work.camera,
                 captured_at=each.row.captured_at,
-                vector=each.face.embedding.vector,
+                **stored_values(model, vector_of(model, each.face)),
             )
+            for model in (work.model, *work.kept)
             for each in faces
         ]
     )
@@ -195,7 +197,7 @@ def _judge(work: Work, grown: Sequence[_Grown]) -> None:
         elif each.before < work.camera.min_hits <= track.frames:
             again.append(track)
         track.save()  # before any is judged: judging looks at what is stored of those beside
-    rows = DetectionEmbedding.objects.filter(model=work.model)
+    rows = DetectionEmbedding.objects.all()  # by all models: the collection may be searched by another one soon
     rows.filter(detection_id__in=removed, exemplar=True).update(exemplar=False)
     rows.filter(detection_id__in=chosen, exemplar=False).update(exemplar=True)
     judging.judge(work, again)

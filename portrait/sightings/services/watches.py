@@ -18,6 +18,7 @@ from portrait.gallery.selectors import nearest_identities
 from portrait.gallery.services.enrolment import store_photo
 from portrait.gallery.services.identities import create_identity
 from portrait.gallery.services.photos import PreparedPhoto, analyse, prepare_face, require_quality
+from portrait.gallery.vectors import vector_of
 from portrait.sightings.models import Alert, Watch
 
 GONE = "The identity, a camera or the collection was deleted meanwhile."
@@ -60,9 +61,9 @@ def watch_face(
         ImageError: not a picture.
         NotFoundError: the collection or a camera was deleted meanwhile.
     """
-    image, analysis = analyse(data)
+    image, analysis = analyse(data, collection=collection)
     face = choose_face(analysis.faces, choice)
-    near = nearest_identities(collection, face.embedding.vector)
+    near = nearest_identities(collection, vector_of(collection.active_model, face))
     if near:
         return watch_identity(identity=near[0].identity, cameras=cameras, name=name, **values)
     require_quality(face, force=force)
@@ -78,7 +79,7 @@ def _enrol(
             # Two calls with the same face make one identity: the second waits here, and finds the first one's.
             if not Collection.objects.select_for_update(of=("self",), no_key=True).filter(pk=collection.pk).exists():
                 raise NotFoundError(GONE)
-            near = nearest_identities(collection, photo.face.embedding.vector)
+            near = nearest_identities(collection, vector_of(collection.active_model, photo.face))
             if near:
                 return Watched(_create(near[0].identity, cameras, {"name": name, **values}), "existing")
             identity = create_identity(collection=collection, name=name, external_id=None)

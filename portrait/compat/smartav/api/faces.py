@@ -11,10 +11,13 @@ from rest_framework.response import Response
 
 from inference.calibration import DECISION
 from inference.errors import ImageError
+from portrait.audit.models import Action
+from portrait.audit.services import record
 from portrait.compat.smartav import shapes
 from portrait.compat.smartav.api.base import COLLECTION, ERRORS, TAG, SmartavView, collection_of
 from portrait.compat.smartav.selectors import find_sample, require_sample, sample_id
 from portrait.compat.smartav.services import recognition, samples
+from portrait.core.auth import principal_of
 from portrait.core.errors import PortraitError
 from portrait.core.models import Scope
 from portrait.core.pictures import PictureField
@@ -22,6 +25,7 @@ from portrait.core.strict import StrictSerializer
 from portrait.gallery.api.enrol import MAX_PHOTOS
 from portrait.gallery.api.identities import MetadataField
 from portrait.gallery.models import Collection, Identity
+from portrait.gallery.services.journal import actor_of
 from portrait.scenes.api.shapes import FiniteField
 
 CLEARED = "Samples have been removed successfully"
@@ -136,8 +140,18 @@ class FaceRecognitionView(SmartavView):
         serializer = SmartavFaceRecognitionRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data
+        collection = collection_of(request)
         faces = recognition.recognise_faces(
-            collection=collection_of(request), data=asked["image"], min_similarity=asked["min_distance"]
+            collection=collection, data=asked["image"], min_similarity=asked["min_distance"]
+        )
+        people = [face.identity.pk for face in faces if face.identity is not None]
+        record(
+            principal=principal_of(request),
+            action=Action.RECOGNIZE,
+            collection_id=collection.pk,
+            probe=asked["image"],
+            details={"faces": len(faces), "named": len(people), "min_similarity": asked["min_distance"]},
+            identities=people,
         )
         return Response([candidate_json(face) for face in faces])
 
@@ -196,7 +210,14 @@ class ClearSamplesView(SmartavView):
         """Erase everybody of a collection, as clients of the first version ask for it."""
         if request.data:
             raise serializers.ValidationError("A body is not read here: name the collection in the address.")
-        samples.clear_samples(collection=collection_of(request))
+        collection = collection_of(request)
+        samples.clear_samples(collection=collection)
+        record(
+            principal=principal_of(request),
+            action=Action.ERASE,
+            collection_id=collection.pk,
+            details={"everybody": True},
+        )
         return Response({"success": True, "msg": CLEARED})
 
     @extend_schema(
@@ -230,7 +251,7 @@ class UpdateMetadataView(SmartavView):
         identity = _addressed(collection_of(request), sample_id)
         serializer = SmartavMetadataRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        samples.update_metadata(identity=identity, **serializer.validated_data)
+        samples.update_metadata(identity=identity, actor=actor_of(principal_of(request)), **serializer.validated_data)
         return Response({"success": f'"{sample_id}" has been configured successfully.'})
 
 

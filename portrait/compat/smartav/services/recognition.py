@@ -14,6 +14,7 @@ from portrait.gallery.models import Collection, Identity
 from portrait.gallery.selectors import nearest_identities
 from portrait.gallery.services.photos import analyse, prepare_face
 from portrait.gallery.services.strangers import register_unknown
+from portrait.gallery.vectors import vector_of
 
 RIVALS = 100
 
@@ -31,7 +32,7 @@ def recognise_faces(*, collection: Collection, data: bytes, min_similarity: floa
 
     A good face that matches nobody becomes `unknown_person_N`, which is its id too. No face: an empty list.
     """
-    image, analysis = analyse(data)
+    image, analysis = analyse(data, collection=collection)
     alone = len(analysis.faces) == 1
     return [
         SeenFace(face.box, _who(collection, data, image, face, min_similarity, alone=alone)) for face in analysis.faces
@@ -41,12 +42,13 @@ def recognise_faces(*, collection: Collection, data: bytes, min_similarity: floa
 def _who(
     collection: Collection, data: bytes, image: Image, face: Face, min_similarity: float, *, alone: bool
 ) -> Identity | None:
-    near = nearest_identities(collection, face.embedding.vector, min_similarity=min_similarity)
+    vector = vector_of(collection.active_model, face)
+    near = nearest_identities(collection, vector, min_similarity=min_similarity)
     if near:
         found = near[0].identity
     elif face.quality.acceptable:
         # Who is alike, but less than the caller asks for, is somebody else by the caller's own word.
-        rivals = nearest_identities(collection, face.embedding.vector, top_k=RIVALS)
+        rivals = nearest_identities(collection, vector, top_k=RIVALS)
         photo = prepare_face(data, image, face, alone=alone)
         exclude = [rival.identity.id for rival in rivals]
         found = register_unknown(collection=collection, photos=[photo], exclude=exclude).candidate.identity

@@ -14,8 +14,10 @@ from portrait.core.errors import NotFoundError, PortraitError
 from portrait.core.files import atomic_with_files
 from portrait.gallery.face_choice import LARGEST
 from portrait.gallery.models import Collection, Identity
+from portrait.gallery.services import editing
 from portrait.gallery.services.enrolment import GONE, store_photo
-from portrait.gallery.services.identities import delete_identity, get_or_create_identity, update_identity
+from portrait.gallery.services.identities import delete_identity, get_or_create_identity
+from portrait.gallery.services.journal import Actor
 from portrait.gallery.services.photos import PreparedPhoto, prepare_photos
 
 Problem = PortraitError | ImageError
@@ -81,7 +83,7 @@ def _identity_for(collection: Collection, sample: Sample) -> Identity:
     )[0]
 
 
-def update_metadata(*, identity: Identity, name: str, metadata: Any) -> None:
+def update_metadata(*, identity: Identity, actor: Actor, name: str, metadata: Any) -> None:
     """Name a person, a stranger above all; an empty name changes nothing of it. A stranger's id stays; where it is
     another sample's already, the stranger gets the next free one first."""
     if identity.external_id is None and is_stranger(identity):
@@ -89,7 +91,7 @@ def update_metadata(*, identity: Identity, name: str, metadata: Any) -> None:
     values: dict[str, Any] = {"metadata": stored_metadata(metadata)}
     if name:
         values["name"] = name
-    update_identity(identity=identity, **values)
+    editing.update(identity=identity, actor=actor, **values)
 
 
 def clear_samples(*, collection: Collection) -> int:

@@ -1,0 +1,97 @@
+"""Synthetic faces that lie as real ones do, and the figures of real ones that this is set by.
+
+`MEASURED` was taken with `python -m benchmarks._search_real`: the default pipeline (CenterFace, dlib's ResNet) on the
+demo's photos, those of ../shared (photos of public figures with several pictures a person, the clip, COCO), and the 100
+small faces that scikit-image carries. Only figures are kept. What they say, and how a picture is therefore drawn:
+
+    picture = mean + sharpness * (person + difficulty * deviation)
+
+- All faces share a long mean vector; people differ in about 30 directions, not in 128 and not in all alike (the
+  participation ratio of the covariance, estimated without bias): a power law over the axes. `person` is normal with it.
+- Pictures of one person differ in about as many directions, of which few are those that people differ in: `deviation`
+  lies for `ALIGNED` of its energy along the people's axes, for the rest along others.
+- Some pictures of a person are harder than others: `difficulty` is log-normal.
+- Small and blurred faces say less: their vectors are shorter and nearer to the mean, and so to everybody else's:
+  `sharpness` (`SHARPNESS`) of the small ones fits the enlarged faces, of the poor ones the clip's blurred tracks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+DIMS = 128
+PORTRAITS_A_PERSON = 5
+CHUNK_PEOPLE = 4_000
+
+MEASURED: dict[str, object] = {}
+
+MEAN_LENGTH = 1.30
+BETWEEN, WITHIN = 0.26, 0.0925
+"""Variance of `person` and of `deviation`: 0.839 and 0.43, the measured median distances, squared and halved."""
+BETWEEN_SPECTRUM, WITHIN_SPECTRUM = (1.2, 3.0), (1.3, 3.0)
+"""(a, k): the k-th axis has variance in proportion to (k + k0) ** -a."""
+ALIGNED = 0.4
+DIFFICULTY = 0.15
+SHARPNESS = ((1.0, 0.75), (0.85, 0.20), (0.5, 0.05))
+"""(sharpness, share of the pictures): photos, small faces, poor pictures."""
+
+
+def _spectrum(exponent: float, offset: float, variance: float) -> Vectors:
+    """Standard deviations along the axes, (DIMS,)."""
+    shape = (np.arange(DIMS) + offset) ** -exponent
+    return np.sqrt(variance * shape / shape.sum()).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """People in any number, always the same ones of a seed."""
+
+    seed: int = 5
+
+    def people(self, count: int) -> Iterator[Vectors]:
+        """Chunks (n, DIMS) of what is each person's own, `count` in all."""
+        scale = _spectrum(*BETWEEN_SPECTRUM, BETWEEN)
+        for number, first in enumerate(range(0, count, CHUNK_PEOPLE)):
+            random = np.random.default_rng([self.seed, 1, number])
+            yield random.standard_normal((min(CHUNK_PEOPLE, count - first), DIMS), np.float32) * scale
+
+    def pictures(self, people: Vectors, each: int, random: np.random.Generator) -> Vectors:
+        """New pictures of people (n, DIMS); float32 (n, each, DIMS)."""
+        scale, shape = _spectrum(*WITHIN_SPECTRUM, WITHIN), (len(people), each)
+        along = random.standard_normal((*shape, DIMS), np.float32) * (scale * np.float32(ALIGNED**0.5))
+        across = random.standard_normal((*shape, DIMS), np.float32) * (scale * np.float32((1 - ALIGNED) ** 0.5))
+        difficulty = random.lognormal(0, DIFFICULTY, (*shape, 1)).astype(np.float32)
+        levels, shares = np.array(SHARPNESS, np.float32).T
+        sharpness = random.choice(levels, (*shape, 1), p=shares / shares.sum())
+        rows = people[:, None] + difficulty * (along + across @ self._other_axes())
+        return np.asarray(self._mean() + sharpness * rows, np.float32)
+
+    def portraits(self, count: int) -> Iterator[Vectors]:
+        """Chunks (people, PORTRAITS_A_PERSON, DIMS) of what is enrolled, `count` pictures in all."""
+        for number, people in enumerate(self.people(count // PORTRAITS_A_PERSON)):
+            yield self.pictures(people, PORTRAITS_A_PERSON, np.random.default_rng([self.seed, 2, number]))
+
+    def probes(self, enrolled: int, count: int) -> tuple[Vectors, NDArray[np.int64]]:
+        """New pictures (count, DIMS) of people who are enrolled with `enrolled` portraits, and whose: rows of `people`."""
+        random = np.random.default_rng([self.seed, 3, enrolled])
+        people = np.concatenate(list(self.people(enrolled // PORTRAITS_A_PERSON)))
+        chosen = random.integers(0, len(people), count)
+        return self.pictures(people[chosen], 1, random)[:, 0], chosen
+
+    def strangers(self, count: int) -> Vectors:
+        """Pictures (count, DIMS) of people whom nobody enrolled, one each."""
+        random = np.random.default_rng([self.seed, 4])
+        scale = _spectrum(*BETWEEN_SPECTRUM, BETWEEN)
+        return self.pictures(random.standard_normal((count, DIMS), np.float32) * scale, 1, random)[:, 0]
+
+    def _mean(self) -> Vectors:
+        direction = np.random.default_rng([self.seed, 5]).standard_normal(DIMS)
+        return np.asarray(MEAN_LENGTH * direction / np.linalg.norm(direction), np.float32)
+
+    def _other_axes(self) -> Vectors:
+        turn = np.linalg.qr(np.random.default_rng([self.seed, 6]).standard_normal((DIMS, DIMS)))[0]
+        return turn.astype(np.float32)

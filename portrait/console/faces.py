@@ -1,0 +1,45 @@
+"""Faces for the pages: of deleted people too, and kept by the browser for a while, as a grid shows many."""
+
+from uuid import UUID
+
+from django.contrib.admin import ModelAdmin
+from django.core.exceptions import PermissionDenied
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+
+from portrait.console.acting import Page
+from portrait.gallery.models import Identity, Portrait
+
+KEPT_S = 600
+"""A portrait's picture never changes; so long a browser may show it after it was erased."""
+
+
+def pages(page_of: "ModelAdmin[Identity]") -> list[Page]:
+    def face(request: HttpRequest, pk: UUID) -> HttpResponse:
+        return _picture(request, pk, "thumbnail")
+
+    def whole(request: HttpRequest, pk: UUID) -> HttpResponse:
+        return _picture(request, pk, "image")
+
+    return [
+        ("face/<uuid:pk>/thumbnail/", face, "gallery_portrait_face"),
+        ("face/<uuid:pk>/image/", whole, "gallery_portrait_whole"),
+    ]
+
+
+def face_url(portrait: Portrait) -> str:
+    return reverse("admin:gallery_portrait_face", args=[portrait.pk])
+
+
+def _picture(request: HttpRequest, pk: UUID, field: str) -> HttpResponse:
+    if not request.user.has_perms(["gallery.view_identity", "gallery.view_portrait"]):  # type: ignore[union-attr]
+        raise PermissionDenied
+    portrait = Portrait.objects.filter(pk=pk).only(field).first()
+    try:
+        opened = getattr(portrait, field).open("rb") if portrait else None
+    except FileNotFoundError:
+        opened = None
+    if opened is None:
+        raise Http404("There is no such picture.")
+    headers = {"Cache-Control": f"private, max-age={KEPT_S}", "X-Content-Type-Options": "nosniff", "Vary": "Cookie"}
+    return FileResponse(opened, content_type="image/jpeg", headers=headers)

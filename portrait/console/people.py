@@ -1,0 +1,119 @@
+"""The people: a grid of faces that is searched, filtered and worked on."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+
+from portrait.console import bulk, finding, person, photo_search
+from portrait.core.admin_base import KeysetAdmin
+from portrait.gallery.admin import IdentityAdmin
+from portrait.gallery.models import Identity
+from portrait.gallery.selectors import with_newest_portraits, with_portrait_counts
+
+FACES_SHOWN = 3
+
+
+class PresenceFilter(SimpleListFilter):
+    """Deleted and merged people are out of sight unless asked for."""
+
+    title = "presence"
+    parameter_name = "presence"
+    CONDITIONS = {
+        None: Q(deleted_at=None, merged_into=None),
+        "hidden": Q(deleted_at=None, merged_into=None, hidden=True),
+        "deleted": Q(deleted_at__isnull=False),
+        "merged": Q(merged_into__isnull=False, deleted_at=None),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("hidden", "hidden"), ("deleted", "deleted, can be restored"), ("merged", "merged into others")]
+
+    def choices(self, changelist: Any) -> Any:
+        everybody, *others = super().choices(changelist)
+        return [{**everybody, "display": "present"}, *others]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Identity]") -> "QuerySet[Identity]":
+        return queryset.filter(self.CONDITIONS.get(self.value(), self.CONDITIONS[None]))
+
+
+class ConsentFilter(SimpleListFilter):
+    title = "consent"
+    parameter_name = "consent"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("none", "no note of it"), ("noted", "noted")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Identity]") -> "QuerySet[Identity]":
+        if self.value() == "none":
+            return queryset.filter(consent="")
+        return queryset.exclude(consent="") if self.value() == "noted" else queryset
+
+
+class QualityFilter(SimpleListFilter):
+    title = "portraits"
+    parameter_name = "portraits"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("weak", "some of poor quality"), ("none", "none at all")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Identity]") -> "QuerySet[Identity]":
+        if self.value() == "weak":
+            return finding.with_weak_portraits(queryset)
+        return queryset.filter(portraits=None) if self.value() == "none" else queryset
+
+
+admin.site.unregister(Identity)
+
+
+@admin.register(Identity)
+class PeopleAdmin(IdentityAdmin, KeysetAdmin[Identity]):
+    """The grid, a person's page, and what is done with many at once."""
+
+    list_display = ["name", "created_at"]
+    list_display_links = None
+    list_filter = [PresenceFilter, "kind", ConsentFilter, QualityFilter, "collection"]
+    list_per_page = 48
+    sortable_by = ("name", "created_at")
+    keyset_ordering = ("-created_at",)
+    search_fields = ["name"]  # that there is a field to search by; `get_search_results` knows how
+    search_help_text = "Name or external id"
+    change_list_template = "console/people.html"
+    change_form_outer_before_template = "console/person_head.html"
+    change_form_outer_after_template = "console/person_body.html"
+    inlines = []
+    actions = bulk.ACTIONS
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Identity]":
+        people = with_portrait_counts(super(IdentityAdmin, self).get_queryset(request))
+        return with_newest_portraits(people.select_related("merged_into"), FACES_SHOWN)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Identity]", search_term: str
+    ) -> "tuple[QuerySet[Identity], bool]":
+        if request.resolver_match is not None and request.resolver_match.url_name == "autocomplete":
+            queryset = queryset.filter(PresenceFilter.CONDITIONS[None])
+        return (finding.by_words(queryset, search_term) if search_term.strip() else queryset), False
+
+    def complete(self, rows: list[Identity]) -> None:
+        finding.attach_last_seen(rows)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Deletion with Django's own action would be for good: here it can be restored."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def get_urls(self) -> list[URLPattern]:
+        pages = [*photo_search.pages(self), *bulk.pages(self), *person.pages(self)]
+        wrapped = [path(route, self.admin_site.admin_view(view), name=name) for route, view, name in pages]
+        return [*wrapped, *super().get_urls()]
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        found = kwargs.get("obj")
+        if found is not None:
+            context.update(person.context_of(request, found))
+        return super().render_change_form(request, context, *args, **kwargs)

@@ -1,0 +1,295 @@
+"""The journal of edits: who changed what, when, and how it is taken back.
+
+An edit is a list of steps, each of which can be inverted exactly (`journal_rows`); it is made inside `edit`. `undo`
+makes the inverse steps in reverse order, each by a conditional update, all of them or none; it is a change too, so that
+what was undone can be done again by undoing the undo.
+"""
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models.signals import pre_delete
+from django.dispatch import receiver
+from django.utils import timezone
+
+from portrait.core.errors import ConflictError
+from portrait.gallery.models import Change, Collection, Identity, Portrait
+from portrait.gallery.services.journal_edit import SYSTEM, Actor, Edit, actor_of, actor_of_user, edit, lock_people
+from portrait.gallery.services.journal_rows import (
+    CREATE,
+    DELETE,
+    SET,
+    Recorded,
+    Step,
+    inverse,
+    people_in,
+    record,
+    recorded,
+)
+from portrait.gallery.signals import change_undoing, identity_held
+
+__all__ = ["SYSTEM", "Actor", "Edit", "actor_of", "actor_of_user", "edit", "forget", "record", "undo"]
+
+ERASED = "Somebody whom this change was about was erased: it cannot be undone any more."
+
+_taking_back: ContextVar[frozenset[UUID]] = ContextVar("taking_back", default=frozenset())
+
+
+def undo(*, change: Change, actor: Actor) -> Change:
+    """Take a change back; answers the change that does it, whose own undoing does it again.
+
+    Raises:
+        ConflictError: it was undone already; something later has to be undone first, and the message says what; what
+            it was about was erased, or its time of grace is over.
+    """
+    try:
+        with transaction.atomic():
+            # Everybody first, by id, as each edit does it; then the change, which only its own undoing waits for.
+            people = lock_people({*change.identities, *people_in(_told(change))})
+            row = Change.objects.select_for_update(of=("self",)).get(pk=change.pk)
+            _require_undoable(row)
+            change_undoing.send(Change, change=row)
+            return _undone(row, actor, people)
+    except IntegrityError as error:
+        raise ConflictError(_in_the_way(error)) from None
+
+
+def _told(change: Change) -> list[Step]:
+    return [] if change.details.get("erased") else change.steps
+
+
+def _require_undoable(change: Change) -> None:
+    if change.details.get("erased"):
+        raise ConflictError(ERASED)
+    last = latest_of(change)
+    if last.pk != change.pk:
+        done = "undone" if in_effect(last) == in_effect(change) else "undone and done again"
+        raise ConflictError(
+            f"Change #{change.pk} was {done}, last by #{last.pk}: undo #{last.pk} to turn that round.",
+            details={"change": last.pk},
+        )
+
+
+def _undone(change: Change, actor: Actor, people: dict[UUID, Identity]) -> Change:
+    mine = Edit(change.collection_id, people)
+    steps = [inverse(step) for step in reversed(change.steps)]
+    for operation, group in groupby(steps, key=_kind_of_step):
+        _apply(mine, change, operation, list(group))
+    _require_living_owners(change, mine.steps)
+    root = root_of(change)
+    action = "redo" if change.action == "undo" else "undo"
+    details = {"of": root.action, "change": root.pk}
+    return mine.close(action, actor, identities=change.identities, details=details, undoes=change)
+
+
+def _kind_of_step(step: Step) -> str:
+    """Sets of many rows that say the same are one statement."""
+    return repr((step["op"], step["model"], *(step.get(name) for name in ("field", "before", "after"))))
+
+
+def _apply(mine: Edit, change: Change, operation: str, steps: Sequence[Step]) -> None:
+    kind = recorded(steps[0]["model"])
+    if steps[0]["op"] == SET:
+        _apply_set(mine, change, kind, steps)
+        return
+    for step in steps:
+        if step["op"] == CREATE:
+            _apply_create(mine, kind, step)
+        elif kind.model is Identity:
+            _take_back_person(mine, change, UUID(step["pk"]))
+        else:
+            _apply_delete(mine, change, kind, step)
+
+
+def _apply_set(mine: Edit, change: Change, kind: Recorded, steps: Sequence[Step]) -> None:
+    name = steps[0]["field"]
+    before, after = kind.value(name, steps[0]["before"]), kind.value(name, steps[0]["after"])
+    if name == "deleted_at" and isinstance(before, datetime) and before <= grace_began():
+        raise ConflictError("The time of grace is over: what was deleted is being removed for good.")
+    if name == "deleted_at" and after is not None:
+        after = timezone.now()  # deleted again: the time of grace begins anew
+    stayed = mine.write(kind, [kind.key(step["pk"]) for step in steps], name, before, after)
+    there = set(kind.model._default_manager.filter(pk__in=stayed).values_list("pk", flat=True))
+    for key in stayed:
+        _refuse_if_later(change, kind, str(key), name)
+        if key in there:
+            raise ConflictError(f"Its {name} was changed since, and not through the journal: it cannot be undone.")
+        # A portrait that was removed for good, a watch that was taken off: there is nothing to take back.
+
+
+def _apply_create(mine: Edit, kind: Recorded, step: Step) -> None:
+    values = {kind.attribute(name): kind.value(name, value) for name, value in step["values"].items()}
+    key = kind.key(step["pk"])
+    left = kind.model._default_manager.filter(pk=key, deleted_at__isnull=False) if kind.model is Identity else None
+    if left is None or not left.update(**values):
+        if not _parents_are_there(kind, step):
+            return
+        kind.model(pk=key, **values).save(force_insert=True)
+    mine.steps.append(step)
+
+
+def _parents_are_there(kind: Recorded, step: Step) -> bool:
+    """A rejection of a portrait that is gone for good is not made again."""
+    for name, value in step["values"].items():
+        parent: Any = kind.column(name).related_model
+        if parent and value is not None and not parent._default_manager.filter(pk=value).exists():
+            return False
+    return True
+
+
+def _apply_delete(mine: Edit, change: Change, kind: Recorded, step: Step) -> None:
+    values = {kind.attribute(name): kind.value(name, value) for name, value in step["values"].items()}
+    gone, _ = kind.model._default_manager.filter(pk=kind.key(step["pk"]), **values).delete()
+    if gone:
+        mine.steps.append(step)
+    else:
+        _refuse_if_later(change, kind, step["pk"], None)
+
+
+def _take_back_person(mine: Edit, change: Change, identity_id: UUID) -> None:
+    """Somebody whom the change made goes again, if nothing came to them since."""
+    later = Change.objects.filter(
+        collection_id=change.collection_id, id__gt=change.pk, identities__contains=[identity_id]
+    )
+    for each in later.order_by("-pk"):
+        if is_standing(each):
+            raise later_first(each)
+    row = mine.people[identity_id]
+    count = Portrait.objects.filter(identity_id=identity_id).count()
+    if count:
+        raise ConflictError(f"{row.name!r} got {count} portraits since: move or remove them first.")
+    mine.note(DELETE, row)
+    if any(held for _, held in identity_held.send(Identity, identity_id=identity_id)):
+        Identity.objects.filter(pk=identity_id).update(deleted_at=timezone.now())
+    else:
+        _remove_person(row)
+
+
+def _remove_person(row: Identity) -> None:
+    token = _taking_back.set(_taking_back.get() | {row.pk})
+    try:
+        row.delete()
+    finally:
+        _taking_back.reset(token)
+
+
+def remove_leftover(*, identity_id: UUID) -> bool:
+    """Remove somebody whose making was undone, once nothing holds them any more; answers whether they are gone."""
+    with transaction.atomic():
+        row = lock_people([identity_id]).get(identity_id)
+        if row is None:
+            return True
+        if not is_leftover(row) or any(held for _, held in identity_held.send(Identity, identity_id=identity_id)):
+            return False
+        _remove_person(row)
+    return True
+
+
+def is_leftover(identity: Identity) -> bool:
+    """Whether somebody is there only until what was seen of them has gone back where it was."""
+    if identity.deleted_at is None:
+        return False
+    step = [{"op": DELETE, "model": "identity", "pk": str(identity.pk)}]
+    rows = Change.objects.filter(collection_id=identity.collection_id, steps__contains=step)
+    return any(is_standing(row) for row in rows)
+
+
+def _require_living_owners(change: Change, steps: Sequence[Step]) -> None:
+    """No portrait goes back to somebody who was merged or deleted meanwhile."""
+    owners = {step["after"] for step in steps if step["model"] == "portrait" and step.get("field") == "identity"}
+    for owner in Identity.objects.filter(pk__in=owners).exclude(merged_into=None, deleted_at=None):
+        name = "merged_into" if owner.merged_into_id else "deleted_at"
+        _refuse_if_later(change, recorded(Identity), str(owner.pk), name)
+        raise ConflictError(f"{owner.name!r} was {'merged' if owner.merged_into_id else 'deleted'} since.")
+
+
+def _refuse_if_later(change: Change, kind: Recorded, key: str, name: str | None) -> None:
+    """Raise if a later change that stands touched this column (or, without a name, this row)."""
+    step = {"model": kind.label, "pk": key} | ({"field": name} if name else {})
+    rows = Change.objects.filter(collection_id=change.collection_id, id__gt=change.pk, steps__contains=[step])
+    for later in rows.order_by("-pk"):
+        if is_standing(later):
+            raise later_first(later)
+
+
+def later_first(later: Change) -> ConflictError:
+    """The refusal to undo a change that a later one builds upon."""
+    return ConflictError(
+        f"Something came later: undo change #{later.pk} first "
+        f"({later.action} by {later.actor}, {later.at:%Y-%m-%d %H:%M:%S} UTC).",
+        details={"change": later.pk},
+    )
+
+
+def root_of(change: Change) -> Change:
+    """The edit that a chain of undoing and doing again is about."""
+    while change.undoes is not None:
+        change = change.undoes
+    return change
+
+
+def latest_of(change: Change) -> Change:
+    """The last of those that undo each other, from this one on."""
+    while (undone := Change.objects.filter(undoes=change).first()) is not None:
+        change = undone
+    return change
+
+
+def is_standing(change: Change) -> bool:
+    """Whether nobody undid it, or somebody undid that. Of an undo: whether the edit it undid is undone still."""
+    steps = 0
+    while (undone := Change.objects.filter(undoes=change).first()) is not None:
+        change, steps = undone, steps + 1
+    return steps % 2 == 0
+
+
+def in_effect(change: Change) -> bool:
+    """Whether the edit behind a change is done at present."""
+    return is_standing(root_of(change))
+
+
+def grace_began() -> datetime:
+    """What was deleted before is removed for good."""
+    return timezone.now() - timedelta(days=settings.PORTRAIT.delete_grace_days)
+
+
+def _in_the_way(error: IntegrityError) -> str:
+    told = str(error)
+    if "one_identity_an_external_id" in told:
+        return "Its external_id is somebody else's by now: change that one's first."
+    if "one_portrait_an_image" in told:
+        return "The person has this very picture again by now: remove that portrait first."
+    return "Something that came later stands in its way."
+
+
+def forget(identity_id: UUID) -> int:
+    """Take somebody who is erased out of the journal; answers how many changes named them.
+
+    What stays of these changes: what kind of edit it was, by whom and when. None of them can be undone.
+    """
+    forgotten = 0
+    with transaction.atomic():
+        rows = Change.objects.filter(identities__contains=[identity_id]).order_by("pk")
+        for change in rows.select_for_update(of=("self",)):
+            change.identities = [each for each in change.identities if each != identity_id]
+            change.steps = [
+                {name: step[name] for name in ("op", "model", "field") if name in step} for step in change.steps
+            ]
+            change.details = {"erased": True}
+            change.save(update_fields=["identities", "steps", "details"])
+            forgotten += 1
+    return forgotten
+
+
+@receiver(pre_delete, sender=Identity)
+def _forget_erased(sender: type[Identity], instance: Identity, origin: Any = None, **kwargs: Any) -> None:
+    """Whoever deletes a person for good, the journal forgets them. With a whole collection its journal goes anyway."""
+    whole = origin.model if hasattr(origin, "model") else type(origin)
+    if instance.pk not in _taking_back.get() and whole is not Collection:
+        forget(instance.pk)

@@ -1,0 +1,268 @@
+"""Reads a zip's list of contents into rows: who is in it, and which files are enrolled together.
+
+It can be cut off anywhere and done again: the same zip gives the same rows, and those that are there are left alone.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import IO, Any, TypeVar
+
+from django.db import transaction
+from django.db.models import Count
+from django.utils import timezone
+
+from portrait.core.pipelines import codec_limits
+from portrait.transfer import names, tables
+from portrait.transfer.models import FileStatus, ImportChunk, ImportFile, ImportPart, ImportPerson
+from portrait.transfer.services import erasure, imports, people
+from portrait.transfer.services.imports import ZIP_LINE, InvalidZipError
+from portrait.transfer.zips import BrokenZipError, Entry, Place, entries, find_directory, open_entry
+
+CHUNK_FILES = 16
+CHUNK_BYTES = 64 * 2**20
+"""A worker's thread holds a chunk's files in memory."""
+BATCH = 1000
+PEOPLE_BATCH = 50
+
+StillMine = Callable[[], None]
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Chunking:
+    """Where the next file goes: files in their order, until a chunk is full."""
+
+    number: int = -1
+    files: int = CHUNK_FILES
+    size: int = 0
+
+    def next(self, size: int) -> int:
+        if self.files >= CHUNK_FILES or self.size + size > CHUNK_BYTES:
+            self.number, self.files, self.size = self.number + 1, 0, 0
+        self.files, self.size = self.files + 1, self.size + size
+        return self.number
+
+
+def plan(part: ImportPart, *, still_mine: StillMine) -> None:
+    """Rows for all that is in a zip. still_mine: called between steps; what it raises ends the work.
+
+    Raises:
+        InvalidZipError: it cannot be imported as a whole.
+    """
+    try:
+        with part.file.open("rb") as file:
+            _plan(part, file, still_mine)
+    except (BrokenZipError, tables.TableError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidZipError(str(error), field="file") from None
+
+
+def _plan(part: ImportPart, file: IO[bytes], still_mine: StillMine) -> None:
+    found = _tables(part, file)
+    if names.PEOPLE in found:
+        _read_people(part, file, found[names.PEOPLE].place, still_mine)
+    chunking = _Chunking()
+    for batch in _batches(_listed(file), BATCH):
+        still_mine()
+        with transaction.atomic():
+            _store_files(part, batch, chunking)
+    if names.PORTRAITS in found:
+        _read_portraits(part, file, found[names.PORTRAITS].place, still_mine)
+    _make_people(part, still_mine)
+
+
+def _listed(file: IO[bytes]) -> Iterator[Entry]:
+    return entries(file, find_directory(file), max_bytes=codec_limits().max_bytes)
+
+
+def _tables(part: ImportPart, file: IO[bytes]) -> dict[str, Entry]:
+    """The entries that are tables. They may be larger than a picture."""
+    found: dict[str, Entry] = {}
+    for entry in entries(file, find_directory(file), max_bytes=tables.MAX_TABLE_BYTES):
+        table = names.parse_name(entry.name, root=part.run.root).table
+        if table is not None and not entry.is_folder:
+            if table in found:
+                raise InvalidZipError(f"The zip has two files {table}: leave one.", field="file")
+            if entry.problem is not None and entry.problem[0] != "zip_bomb":
+                raise InvalidZipError(f"{table} cannot be read: {entry.problem[1]}", field="file")
+            found[table] = entry
+    return found
+
+
+def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(rows)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _read_people(part: ImportPart, file: IO[bytes], place: Place, still_mine: StillMine) -> None:
+    seen: set[str] = set()
+    for batch in _batches(tables.read_people(_stream(file, place)), BATCH):
+        still_mine()
+        folders = [(row, row.folder in seen or seen.add(row.folder)) for row in batch]
+        rows = [_person(part, row) for row, twice in folders if row.folder and not twice]
+        bad = [_bad_line(part, row.line, row.problem) for row, twice in folders if row.problem and not twice]
+        bad += [_bad_line(part, row.line, _twice(row)) for row, twice in folders if twice]
+        with transaction.atomic():
+            ImportPerson.objects.bulk_create(rows, ignore_conflicts=True)
+            ImportFile.objects.bulk_create(bad, ignore_conflicts=True)
+    _refuse_alike(part)
+
+
+def _stream(file: IO[bytes], place: Place) -> IO[bytes]:
+    return open_entry(file, place)
+
+
+def _twice(row: tables.PersonRow) -> str:
+    return f"Line {row.line} of people.csv: the folder {row.folder!r} stands in an earlier line already."
+
+
+def _person(part: ImportPart, row: tables.PersonRow) -> ImportPerson:
+    return ImportPerson(
+        run_id=part.run_id,
+        folder=row.folder,
+        alias=row.alias,
+        name=row.name,
+        external_id=row.external_id,
+        key=row.key,
+        values=dict(row.values),
+        listed=True,
+        erased=erasure.was_erased(part.run, external_id=row.external_id, name=row.name, key=row.key),
+        problem_code="invalid_row" if row.problem else "",
+        problem_message=row.problem,
+    )
+
+
+def _bad_line(part: ImportPart, line: int, message: str) -> ImportFile:
+    """A line that cannot be used has a result of its own."""
+    return ImportFile(
+        run_id=part.run_id,
+        part=part,
+        index=ZIP_LINE + line,
+        path=f"{names.PEOPLE}, line {line}",
+        status=FileStatus.REJECTED,
+        code="invalid_row",
+        message=message,
+    )
+
+
+def _refuse_alike(part: ImportPart) -> None:
+    """Two lines of one name, and nothing that tells them apart."""
+    nameless = ImportPerson.objects.filter(run=part.run_id, external_id=None, key="", problem_code="", listed=True)
+    shared = nameless.order_by().values("name").annotate(count=Count("pk")).filter(count__gt=1)
+    for name in list(shared.values_list("name", flat=True)):
+        refusal = people.ambiguous(name)
+        nameless.filter(name=name).update(problem_code=refusal.code, problem_message=refusal.message)
+
+
+def _store_files(part: ImportPart, batch: list[Entry], chunking: _Chunking) -> None:
+    parsed = [(each, names.parse_name(each.name, root=part.run.root)) for each in batch if not each.is_folder]
+    persons = _persons(part, {name.person for _, name in parsed if name.person is not None})
+    numbered = [
+        (each, name, None if _unwanted(each, name) else chunking.next(each.place.size)) for each, name in parsed
+    ]
+    chunks = _chunks(part, {number for *_, number in numbered if number is not None})
+    rows = [
+        _file(part, each, name, persons.get(name.person or ""), None if number is None else chunks[number])
+        for each, name, number in numbered
+    ]
+    ImportFile.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _unwanted(entry: Entry, name: names.FileName) -> bool:
+    return bool(name.table or name.problem or entry.problem)
+
+
+def _persons(part: ImportPart, folders: set[str]) -> dict[str, ImportPerson]:
+    """Who the folders are: lines of people.csv by their folder, or else by the name that stands there; or new rows."""
+    rows = ImportPerson.objects.filter(run=part.run_id)
+    found = {person.folder: person for person in rows.filter(folder__in=folders)}
+    by_alias: dict[str, list[ImportPerson]] = {}
+    for person in rows.filter(alias__in=folders - found.keys()):
+        by_alias.setdefault(person.alias, []).append(person)
+    found |= {alias: persons[0] for alias, persons in by_alias.items() if len(persons) == 1}
+    missing = folders - found.keys()
+    new = [_unlisted(part, folder, alike=folder in by_alias) for folder in missing]
+    ImportPerson.objects.bulk_create(new, ignore_conflicts=True)
+    return found | {person.folder: person for person in rows.filter(folder__in=missing)}
+
+
+def _unlisted(part: ImportPart, folder: str, *, alike: bool) -> ImportPerson:
+    refusal = people.ambiguous(folder) if alike else None
+    return ImportPerson(
+        run_id=part.run_id,
+        folder=folder,
+        name=folder,
+        erased=erasure.was_erased(part.run, external_id=None, name=folder, key=""),
+        problem_code=refusal.code if refusal else "",
+        problem_message=refusal.message if refusal else "",
+    )
+
+
+def _chunks(part: ImportPart, numbers: set[int]) -> dict[int, ImportChunk]:
+    made = [ImportChunk(part=part, run_id=part.run_id, number=number) for number in sorted(numbers)]
+    ImportChunk.objects.bulk_create(made, ignore_conflicts=True)
+    return {chunk.number: chunk for chunk in ImportChunk.objects.filter(part=part, number__in=numbers)}
+
+
+def _file(
+    part: ImportPart, entry: Entry, name: names.FileName, person: ImportPerson | None, chunk: ImportChunk | None
+) -> ImportFile:
+    status, code, message = _outcome(entry, name)
+    erased = person is not None and person.erased
+    return ImportFile(
+        run_id=part.run_id,
+        part=part,
+        index=entry.index,
+        chunk=chunk,
+        person=person,
+        path="" if erased else name.path,
+        place=asdict(entry.place),
+        status=status,
+        code=code,
+        message=message,
+    )
+
+
+def _outcome(entry: Entry, name: names.FileName) -> tuple[str, str, str]:
+    if name.problem is not None:
+        return name.problem
+    if name.table is not None:
+        return FileStatus.SKIPPED, "table", "A table, no photo: it was read."
+    if entry.problem is not None:
+        return FileStatus.REJECTED, *entry.problem
+    return FileStatus.WAITING, "", ""
+
+
+def _read_portraits(part: ImportPart, file: IO[bytes], place: Place, still_mine: StillMine) -> None:
+    """What portraits.csv says of files; it counts only where the file is that very one."""
+    top = f"{part.run.root}/" if part.run.root else ""
+    for batch in _batches(tables.read_portraits(_stream(file, place)), BATCH):
+        still_mine()
+        claims: dict[str, dict[str, Any]] = {f"{top}{row.file}": asdict(row) for row in batch}
+        files = list(ImportFile.objects.filter(part=part, path__in=claims, status=FileStatus.WAITING))
+        for each in files:
+            claim = claims[each.path]
+            each.claim = {key: claim[key] for key in ("file_sha256", "sha256", "box", "landmarks")}
+        ImportFile.objects.bulk_update(files, ["claim"], batch_size=BATCH)
+
+
+def _make_people(part: ImportPart, still_mine: StillMine) -> None:
+    listed = ImportPerson.objects.filter(run=part.run_id, listed=True, problem_code="", identity=None, erased=False)
+    after = 0
+    while ids := list(listed.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:PEOPLE_BATCH]):
+        still_mine()
+        people.make_listed(part.run, ids)
+        after = ids[-1]
+
+
+def store_plan(part: ImportPart) -> dict[str, Any]:
+    """The part is read: its chunks may go to the queue. Inside the transaction that ends the item."""
+    ImportPart.objects.filter(pk=part.pk).update(planned_at=timezone.now())
+    imports.feed(run_id=part.run_id)
+    files, chunks = (model.objects.filter(part=part).count() for model in (ImportFile, ImportChunk))
+    return {"files": files, "chunks": chunks}
+
+
