@@ -4,15 +4,16 @@
 demo's photos, those of ../shared (photos of public figures with several pictures a person, the clip, COCO), and the 100
 small faces that scikit-image carries. Only figures are kept. What they say, and how a picture is therefore drawn:
 
-    picture = mean + sharpness * (person + difficulty * deviation)
+    picture = mean + shift * blur + sharpness * (person + difficulty * deviation)
 
 - All faces share a long mean vector; people differ in about 30 directions, not in 128 and not in all alike (the
   participation ratio of the covariance, estimated without bias): a power law over the axes. `person` is normal with it.
 - Pictures of one person differ in about as many directions, of which few are those that people differ in: `deviation`
   lies for `ALIGNED` of its energy along the people's axes, for the rest along others.
 - Some pictures of a person are harder than others: `difficulty` is log-normal.
-- Small and blurred faces say less: their vectors are shorter and nearer to the mean, and so to everybody else's:
-  `sharpness` (`SHARPNESS`) of the small ones fits the enlarged faces, of the poor ones the clip's blurred tracks.
+- Small and blurred faces say less: they are all moved the same way (`shift`, along one direction) and lie nearer to one
+  another (`sharpness` below 1), whoever they show. `QUALITIES`: photos; small faces, as the enlarged ones; poor ones, as
+  the clip's blurred tracks, of which some get into every collection.
 """
 
 from collections.abc import Iterator
@@ -36,8 +37,8 @@ BETWEEN_SPECTRUM, WITHIN_SPECTRUM = (1.2, 3.0), (1.3, 3.0)
 """(a, k): the k-th axis has variance in proportion to (k + k0) ** -a."""
 ALIGNED = 0.4
 DIFFICULTY = 0.15
-SHARPNESS = ((1.0, 0.75), (0.85, 0.20), (0.5, 0.05))
-"""(sharpness, share of the pictures): photos, small faces, poor pictures."""
+QUALITIES = ((1.0, 0.0, 0.75), (0.87, 0.12, 0.20), (0.6, 0.33, 0.05))
+"""(sharpness, shift, share of the pictures): photos, small faces, poor pictures."""
 
 
 def _spectrum(exponent: float, offset: float, variance: float) -> Vectors:
@@ -65,10 +66,10 @@ class Population:
         along = random.standard_normal((*shape, DIMS), np.float32) * (scale * np.float32(ALIGNED**0.5))
         across = random.standard_normal((*shape, DIMS), np.float32) * (scale * np.float32((1 - ALIGNED) ** 0.5))
         difficulty = random.lognormal(0, DIFFICULTY, (*shape, 1)).astype(np.float32)
-        levels, shares = np.array(SHARPNESS, np.float32).T
-        sharpness = random.choice(levels, (*shape, 1), p=shares / shares.sum())
+        sharpness, shift, shares = np.array(QUALITIES, np.float32).T
+        quality = random.choice(len(shares), (*shape, 1), p=shares / shares.sum())
         rows = people[:, None] + difficulty * (along + across @ self._other_axes())
-        return np.asarray(self._mean() + sharpness * rows, np.float32)
+        return self._direction(5) * MEAN_LENGTH + self._direction(7) * shift[quality] + sharpness[quality] * rows
 
     def portraits(self, count: int) -> Iterator[Vectors]:
         """Chunks (people, PORTRAITS_A_PERSON, DIMS) of what is enrolled, `count` pictures in all."""
@@ -88,9 +89,9 @@ class Population:
         scale = _spectrum(*BETWEEN_SPECTRUM, BETWEEN)
         return self.pictures(random.standard_normal((count, DIMS), np.float32) * scale, 1, random)[:, 0]
 
-    def _mean(self) -> Vectors:
-        direction = np.random.default_rng([self.seed, 5]).standard_normal(DIMS)
-        return np.asarray(MEAN_LENGTH * direction / np.linalg.norm(direction), np.float32)
+    def _direction(self, number: int) -> Vectors:
+        direction = np.random.default_rng([self.seed, number]).standard_normal(DIMS)
+        return np.asarray(direction / np.linalg.norm(direction), np.float32)
 
     def _other_axes(self) -> Vectors:
         turn = np.linalg.qr(np.random.default_rng([self.seed, 6]).standard_normal((DIMS, DIMS)))[0]

@@ -1,4 +1,4 @@
-"""Which clustering of unknown people: a graph of near neighbours with average linkage, connected components, or HDBSCAN?
+"""Which clustering of unknown people: a graph of neighbours with average linkage, connected components, or HDBSCAN?
 
     python -m benchmarks.clustering [--quick]
 
@@ -14,12 +14,12 @@ HDBSCAN: Campello, Moulavi and Sander (PAKDD 2013), scikit-learn's. BCubed: Bagg
 import argparse
 import json
 import multiprocessing
-import resource
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from pathlib import Path
 
 import hnswlib
 import numpy as np
@@ -69,7 +69,7 @@ def _f(precision: float, recall: float) -> float:
 
 
 def cut(people: dict[str, list[Labelled]], seed: int) -> list[Unknown]:
-    """Each person's faces in pieces of one to four: alike pictures stand together, as on one camera, in half of them."""
+    """Each person's faces in pieces of one to four; of half of them alike pictures stay together, as on a camera."""
     rng, found = np.random.default_rng(seed), list[Unknown]()
     for who, faces in people.items():
         order = rng.permutation(len(faces)) if rng.random() < 0.5 else np.arange(len(faces))
@@ -250,13 +250,21 @@ def crowd(faces: list[Labelled], count: int, seed: int = 7) -> list[Unknown]:
     ]
 
 
+def _peak_kib(*, forget: bool = False) -> int:
+    """The most memory that this process ever held at a time; forget: from now on."""
+    if forget:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
 def _grow(method: str, count: int, faces: list[Labelled], setting: float, answer: "multiprocessing.Queue") -> None:
     unknowns = crowd(faces, count)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak_kib(forget=True)
     started = time.perf_counter()
     labels = METHODS[method][0](unknowns, setting)
     took = time.perf_counter() - started
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = (_peak_kib() - before) / 1024
     sizes = Counter(labels)
     hits = sum(labels[index] == labels[index + 1] for index in range(0, len(labels), 2))
     wrong = sum(size for size in sizes.values() if size > 2)

@@ -151,6 +151,9 @@ STORAGES = {
 }
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
+# Uploads on their way, zips of gigabytes among them: on the disk of the media, where there is room.
+FILE_UPLOAD_TEMP_DIR = PORTRAIT.var / "tmp"
+FILE_UPLOAD_TEMP_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 # Two pictures of 25 MB in base64 (verify), or a handful of files; larger bodies are refused before they are stored.
 MAX_BODY_BYTES = 128 * 1024 * 1024
@@ -185,6 +188,7 @@ UNFOLD = {
     "SITE_HEADER": "Portrait",
     "SITE_SUBHEADER": "The portrait database",
     "SITE_SYMBOL": "familiar_face_and_zone",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/icon.svg")}],
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("console/console.css")],
     "SCRIPTS": [lambda request: static("console/console.js")],

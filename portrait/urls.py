@@ -26,11 +26,14 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include("portrait.audit.urls")),
+    path("api/v1/", include("portrait.privacy.urls")),
     path("api/v1/", include("portrait.cameras.urls")),
     path("api/v1/", include("portrait.gallery.urls")),
     path("api/v1/", include("portrait.jobs.urls")),
     path("api/v1/", include("portrait.sightings.urls")),
     path("api/v1/", include("portrait.scenes.urls")),
+    path("api/v1/", include("portrait.transfer.urls")),
+    path("api/v1/", include("portrait.curation.urls")),
 ]
 
 if settings.PORTRAIT.smartav:

@@ -18,7 +18,7 @@ def principal_of_user(request: HttpRequest) -> Principal:
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ModelAdmin):  # type: ignore[misc]
+class AuditEntryAdmin(ModelAdmin):
     list_display = ["id", "at", "actor", "action", "collection_id", "details", "probe_sha256"]
     list_filter = ["action", "actor_kind", "at"]
     search_fields = ["=actor", "=actor_id", "=probe_sha256", "=request_id"]

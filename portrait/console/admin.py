@@ -2,6 +2,6 @@
 
 from django.contrib import admin
 
-from portrait.console import schedule, users  # noqa: F401  (they register their pages)
+from portrait.console import jobs, journal, people, reviews, schedule, users  # noqa: F401  (they register their pages)
 
 admin.site.index_template = "console/index.html"

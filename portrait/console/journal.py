@@ -57,7 +57,8 @@ class JournalAdmin(KeysetAdmin[Change]):
     list_select_related = ["undone_by", "collection"]
     sortable_by = ()
     keyset_ordering = ("-id",)
-    change_list_template = "console/journal.html"
+    change_list_template = "console/own_list.html"
+    list_after_template = "console/journal_list.html"
     fields = ["id", "collection", "action", "actor", "at", "details", "undoes"]
     actions = None
 

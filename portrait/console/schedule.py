@@ -1,5 +1,6 @@
 """The schedule: what beat starts, and when. Editable, but nobody switches off by mistake what frames depend on."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -61,6 +62,16 @@ class TaskForm(forms.ModelForm[PeriodicTask]):
         return ""
 
 
+def in_words(span: timedelta) -> str:
+    """5 s, 10 min, 6 h, 1 day."""
+    seconds = span.total_seconds()
+    for size, unit in ((86_400, "day"), (3600, "h"), (60, "min")):
+        if seconds >= size and seconds % size == 0:
+            number = int(seconds // size)
+            return f"{number} {unit}{'s' if unit == 'day' and number > 1 else ''}"
+    return f"{seconds:g} s"
+
+
 @admin.register(PeriodicTask)
 class ScheduleAdmin(ModelAdmin[PeriodicTask]):
     """Tasks in words, with their times."""
@@ -82,7 +93,9 @@ class ScheduleAdmin(ModelAdmin[PeriodicTask]):
 
     @admin.display(description="runs")
     def runs(self, task: PeriodicTask) -> str:
-        return str(task.interval or task.crontab or task.solar or task.clocked or "–")
+        if task.interval is not None:
+            return f"every {in_words(task.interval.schedule.run_every)}"
+        return str(task.crontab.human_readable if task.crontab else task.solar or task.clocked or "–")
 
     @admin.display(description="on", ordering="enabled")
     def on(self, task: PeriodicTask) -> SafeString | str:

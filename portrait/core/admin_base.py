@@ -51,7 +51,7 @@ class KeysetChangeList(ChangeList):
         self.counted = Counted(len(self.page.rows)) if whole else counted(self.queryset)
         self.result_list = self.page.rows
         self.result_count = self.counted.rows
-        self.full_result_count = None
+        self.full_result_count = self.result_count  # nothing to tell beside the pager
         self.show_full_result_count = False
         self.show_admin_actions = bool(self.page.rows)
         self.can_show_all = self.multi_page = False

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from django.http.cookie import parse_cookie
@@ -15,6 +17,25 @@ App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 ANONYMOUS_MAX_BYTES = 2**20
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer given in place of the application's."""
+
+    status: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Larger:
+    """What one address takes beyond the limit of all others, from those whom `admit` knows before the body is read.
+
+    admit: a context over the whole request, which gives None to go on, or the refusal.
+    """
+
+    max_bytes: int
+    admit: Callable[[Scope], AbstractAsyncContextManager[Refusal | None]]
+
+
 class _TooLargeError(Exception):
     pass
 
@@ -23,24 +44,43 @@ class BodyLimit:
     """Answers 413 when the announced or the received body has more than `max_bytes`, or `anonymous_max_bytes` where
     the request carries neither an `Authorization` header nor the cookie `session_cookie`.
 
-    Whether these are good is only known after the body is on our disk: Django's views read both.
+    Whether these are good is only known after the body is on our disk: Django's views read both. larger: by method and
+    path, what takes more; there it is known before.
     """
 
     def __init__(
-        self, app: App, max_bytes: int, *, session_cookie: str, anonymous_max_bytes: int = ANONYMOUS_MAX_BYTES
+        self,
+        app: App,
+        max_bytes: int,
+        *,
+        session_cookie: str,
+        anonymous_max_bytes: int = ANONYMOUS_MAX_BYTES,
+        larger: Mapping[tuple[str, str], Larger] | None = None,
     ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._session_cookie = session_cookie
         self._anonymous_max_bytes = anonymous_max_bytes
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        known = self._claims_to_be_somebody(scope)
-        limit = self._max_bytes if known else min(self._max_bytes, self._anonymous_max_bytes)
+        larger = self._larger.get((scope["method"], scope["path"]))
+        if larger is None or self._announced(scope) <= self._max_bytes:
+            known = self._claims_to_be_somebody(scope)
+            limit = self._max_bytes if known else min(self._max_bytes, self._anonymous_max_bytes)
+            return await self._limited(scope, receive, send, limit, anonymous=not known)
+        if self._announced(scope) > larger.max_bytes:
+            return await self._refuse(send, larger.max_bytes, anonymous=False)
+        async with larger.admit(scope) as refusal:
+            if refusal is not None:
+                return await self._tell(send, refusal)
+            return await self._limited(scope, receive, send, larger.max_bytes, anonymous=False)
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int, *, anonymous: bool) -> None:
         if self._announced(scope) > limit:
-            return await self._refuse(send, limit, anonymous=not known)
+            return await self._refuse(send, limit, anonymous=anonymous)
         received = 0
 
         async def counted() -> Message:
@@ -54,7 +94,7 @@ class BodyLimit:
         try:
             await self._app(scope, counted, send)
         except _TooLargeError:
-            await self._refuse(send, limit, anonymous=not known)
+            await self._refuse(send, limit, anonymous=anonymous)
 
     @staticmethod
     def _announced(scope: Scope) -> int:
@@ -68,13 +108,16 @@ class BodyLimit:
             for name, value in scope["headers"]
         )
 
-    @staticmethod
-    async def _refuse(send: Send, limit: int, *, anonymous: bool) -> None:
+    @classmethod
+    async def _refuse(cls, send: Send, limit: int, *, anonymous: bool) -> None:
         if anonymous:
             message = f"A request of more than {limit / 2**20:g} MB needs a key: 'Authorization: Api-Key <key>'."
         else:
             message = f"The request has more than {limit / 2**20:g} MB; send fewer or smaller pictures."
-        body = json.dumps({"error": {"code": "request_too_large", "message": message}}).encode()
+        await cls._tell(send, Refusal(413, {"error": {"code": "request_too_large", "message": message}}))
+
+    @staticmethod
+    async def _tell(send: Send, refusal: Refusal) -> None:
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(refusal.body).encode()})

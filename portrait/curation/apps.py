@@ -5,3 +5,11 @@ from django.apps import AppConfig
 
 class CurationConfig(AppConfig):
     name = "portrait.curation"
+
+    def ready(self) -> None:
+        from portrait.curation import following  # noqa: F401  (connects what follows edits and people)
+        from portrait.curation.services.starting import SUGGEST
+        from portrait.curation.tasks import SuggestHandler
+        from portrait.jobs.registry import register
+
+        register(SUGGEST, SuggestHandler())

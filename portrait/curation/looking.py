@@ -9,8 +9,8 @@ import numpy as np
 from inference.calibration import DECISION, Calibration
 from portrait.curation.models import Kind
 from portrait.curation.people import ALL_FACES, Kept, Person, living, load, qualities
+from portrait.curation.proposals import Proposal
 from portrait.curation.selectors import Pair, in_order
-from portrait.curation.services.proposing import Proposal
 from portrait.gallery.models import WEAK_BELOW, Collection, Identity
 from portrait.gallery.selectors import calibration_of, nearest_identities
 from portrait.sightings.models import Detection

@@ -64,10 +64,9 @@ def load(collection: Collection, identity_ids: Items[UUID], *, portraits: int = 
     return {key: person for key, person in people.items() if person.vectors or person.seen}
 
 
-def newest(rows: "QuerySet[Any, Any]", partition: str, count: int) -> "QuerySet[Any, Any]":
-    """At most `count` rows of each, by descending key."""
-    rank = Window(RowNumber(), partition_by=F(partition), order_by=F("pk").desc())
-    return rows.annotate(rank=rank).filter(rank__lte=count)
+def _rank(partition: str) -> Window:
+    """1 for the newest row of each."""
+    return Window(RowNumber(), partition_by=F(partition), order_by=F("pk").desc())
 
 
 def _portrait_vectors(collection: Collection, identity_ids: Items[UUID], count: int) -> list[tuple[UUID, UUID, Any]]:
@@ -75,12 +74,14 @@ def _portrait_vectors(collection: Collection, identity_ids: Items[UUID], count: 
         identity__in=identity_ids, model_id=collection.active_model_id, collection=collection, live=True
     )
     columns = ("identity_id", "portrait_id", column_of(collection.active_model))
-    return list(newest(rows, "identity_id", count).order_by("identity_id", "-pk").values_list(*columns))
+    rows = rows.annotate(rank=_rank("identity_id")).filter(rank__lte=count)
+    return list(rows.order_by("identity_id", "-pk").values_list(*columns))
 
 
 def _seen_vectors(collection: Collection, identity_ids: Items[UUID]) -> list[tuple[UUID, Any]]:
     """Of the newest tracks of each the best face."""
-    tracks = newest(Track.objects.filter(identity__in=identity_ids, template__len__gt=0), "identity_id", FACES)
+    tracks = Track.objects.filter(identity__in=identity_ids, template__len__gt=0)
+    tracks = tracks.annotate(rank=_rank("identity_id")).filter(rank__lte=FACES)
     best = {template[0]: identity_id for identity_id, template in tracks.values_list("identity_id", "template")}
     rows = DetectionEmbedding.objects.filter(
         detection__in=best, model_id=collection.active_model_id, collection=collection
@@ -108,4 +109,3 @@ def qualities(identity_ids: Items[UUID]) -> dict[UUID, list[Kept]]:
     for key, identity_id, score, sha256 in rows.values_list("pk", "identity_id", "quality__score", "sha256"):
         found[identity_id].append(Kept(key, identity_id, 1.0 if score is None else float(score), sha256))
     return dict(found)
-

@@ -23,8 +23,10 @@ GROUP = "site"
 # More are answered 503 at once. Each request may take a thread, a decoded picture in memory and a body of 128 MB on
 # disk before it is known who sends it; connections that are only open count too.
 WEB_CONNECTIONS = 64
-WORKERS = {"worker": ("frames",), "worker-jobs": ("ingest", "scenes", "reindex", "events")}
+WORKERS = {"worker": ("frames",), "worker-jobs": ("ingest", "scenes", "events"), "worker-slow": ("reindex",)}
 """Which worker takes which queues: however long frames queue up, enrolments and sweeps do not wait behind them."""
+THREADS = {"worker-slow": 2}
+"""Few, where the work goes on for hours and must leave room for what people wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,10 @@ def _programs(environment: Environment) -> list[Program]:
         *(
             Program(
                 name,
-                [*celery, "worker", level, f"--hostname={name}@%h", f"--queues={','.join(queues)}", *alone],
+                [
+                    *(*celery, "worker", level, f"--hostname={name}@%h", f"--queues={','.join(queues)}", *alone),
+                    *([f"--concurrency={THREADS[name]}"] if name in THREADS else []),
+                ],
                 start_s=4,
                 stop_wait_s=60,
             )

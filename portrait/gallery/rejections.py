@@ -4,12 +4,12 @@ A person is no answer for a face that looks more like one of the faces that were
 the person's own portraits, if it looks like that face at all. Apps above the gallery add faces of their own.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
-from django.db.models import Exists, Min, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 from numpy.typing import NDArray
 
 from portrait.gallery.models import Collection, PortraitEmbedding, Rejection
@@ -63,11 +63,19 @@ def _portraits(
     collection: Collection, vector: NDArray[np.float32], identity_ids: Iterable[UUID]
 ) -> Mapping[UUID, float]:
     """Deleted ones count as well, until they are removed for good: what was said of them stays true."""
-    model = collection.active_model
-    rows = PortraitEmbedding.objects.filter(model=model, portrait__rejections__identity__in=list(identity_ids))
-    nearest = rows.values("portrait__rejections__identity").annotate(distance=Min(distance_to(model, vector)))
-    wanted = nearest.filter(portrait__rejections__identity__in=list(identity_ids)).order_by()
-    return dict(wanted.values_list("portrait__rejections__identity", "distance"))
+    model, wanted = collection.active_model, set(identity_ids)
+    rows = PortraitEmbedding.objects.filter(model=model, portrait__rejections__identity__in=wanted)
+    rows = rows.annotate(who=F("portrait__rejections__identity"), distance=distance_to(model, vector))
+    return nearest(rows.values_list("who", "distance"), wanted)
+
+
+def nearest(rows: Iterable[tuple[UUID, float]], wanted: Container[UUID]) -> dict[UUID, float]:
+    """The least distance of each of the wanted."""
+    found: dict[UUID, float] = {}
+    for identity_id, distance in rows:
+        if identity_id in wanted:
+            found[identity_id] = min(distance, found.get(identity_id, distance))
+    return found
 
 
 register(Source(Exists(Rejection.objects.filter(identity=OuterRef("pk"))), _portraits))

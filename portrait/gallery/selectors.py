@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from inference.calibration import DECISION, Calibration
 from portrait.core.errors import NotFoundError, PortraitError
 from portrait.core.principal import Principal
+from portrait.gallery import rejections
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.vectors import distance_to
 
@@ -183,7 +184,7 @@ def nearest_identities(
     Identities are ranked, not portraits: rows are read on until there are `top_k` of them, or the rows are
     too far away, so that one person with many portraits never takes all places.
     """
-    calibration = calibration_of(collection)
+    calibration, exclude = calibration_of(collection), list(exclude)
     farthest = calibration.distance(min_similarity)
     limit, best = FIRST_ROWS, dict[uuid.UUID, float]()
     while True:
@@ -195,7 +196,12 @@ def nearest_identities(
         if len(best) >= top_k or exhausted or limit >= MOST_ROWS:
             break
         limit *= 4
-    identities = Identity.objects.in_bulk(list(best)[:top_k])
+    identities = Identity.objects.annotate(rejecting=rejections.has_any()).in_bulk(list(best)[:top_k])
+    rejecting = {key: best[key] for key, row in identities.items() if row.rejecting}
+    dropped = rejections.overruled(collection, vector, rejecting, farthest=calibration.distance(DECISION) + 1e-6)
+    if dropped:
+        exclude = [*exclude, *dropped]
+        return nearest_identities(collection, vector, top_k=top_k, min_similarity=min_similarity, exclude=exclude)
     return [
         Candidate(identities[identity_id], distance, calibration.similarity(distance))
         for identity_id, distance in list(best.items())[:top_k]

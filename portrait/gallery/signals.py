@@ -24,3 +24,7 @@ change_undoing = Signal()
 identity_held = Signal()
 """With `identity_id`, of somebody who was made by an edit that is being undone. Answers True where rows still hold them
 that another piece of work will move: the row then stays, deleted, until `journal.remove_leftover`."""
+
+duplicates_suspected = Signal()
+"""With `identity`, of whom a portrait was just enrolled, and `alike`: (identity id, similarity) of others who look like
+it. A receiver that fails stops nothing."""

@@ -37,6 +37,11 @@ def presented(kind: str, items: Sequence[JobItem]) -> list[Result]:
     return _presenters[kind](items) if kind in _presenters else [item.result for item in items]
 
 
+def kinds() -> list[str]:
+    """Of all jobs that there can be."""
+    return sorted(_handlers)
+
+
 def handler_of(kind: str) -> Handler:
     """The handler of a kind.
 

@@ -5,3 +5,13 @@ from django.apps import AppConfig
 
 class ReindexConfig(AppConfig):
     name = "portrait.reindex"
+    verbose_name = "Re-index"
+
+    def ready(self) -> None:
+        from portrait.jobs.registry import register
+        from portrait.reindex.handlers import ReindexHandler, RetireHandler
+        from portrait.reindex.services.retiring import RETIRE
+        from portrait.reindex.services.starting import REINDEX
+
+        register(REINDEX, ReindexHandler())
+        register(RETIRE, RetireHandler())

@@ -1,21 +1,15 @@
 """Reads of what a collection lacks of a model: faces without a vector, and vectors that say something else than their
 face does. Raw SQL where a row of one table is compared with one of another."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from portrait.gallery.models import EmbeddingModel, Portrait, PortraitEmbedding
 from portrait.sightings.models import Detection, DetectionEmbedding
-
-LIVE = Q(deleted_at=None, identity__deleted_at=None, identity__merged_into=None)
-"""Which portraits are searched."""
-
-Row = TypeVar("Row", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +49,48 @@ def detections_without(collection_id: UUID, model: EmbeddingModel) -> "QuerySet[
     return detections_of(collection_id).filter(~Exists(have))
 
 
-_PORTRAITS = """
+_LIVE = "(p.deleted_at IS NULL AND i.deleted_at IS NULL AND i.merged_into_id IS NULL)"
+_PORTRAITS = f"""
     FROM gallery_portrait p JOIN gallery_identity i ON i.id = p.identity_id
-    WHERE p.id = e.portrait_id AND e.collection_id = %s AND e.model_id = %s AND (
-        e.identity_id <> p.identity_id
-        OR e.live <> (p.deleted_at IS NULL AND i.deleted_at IS NULL AND i.merged_into_id IS NULL))
+    WHERE e.collection_id = %(collection)s AND e.model_id = %(model)s AND p.id = e.portrait_id
+        AND (e.identity_id <> p.identity_id OR e.live <> {_LIVE})
 """
 _DETECTIONS = """
-    FROM sightings_track t JOIN sightings_detection d ON d.track_id = t.id
-    WHERE d.id = e.detection_id AND e.collection_id = %s AND e.model_id = %s AND e.exemplar <> (d.id = ANY (t.template))
+    FROM sightings_detectionembedding r
+    WHERE e.collection_id = %(collection)s AND e.model_id = %(model)s
+        AND r.detection_id = e.detection_id AND r.model_id = %(other)s AND r.exemplar <> e.exemplar
 """
-_LOOSE = """
-    FROM sightings_detection d
-    WHERE d.id = e.detection_id AND e.collection_id = %s AND e.model_id = %s AND d.track_id IS NULL AND e.exemplar
-"""
+# Parts of these statements are constants of this module, values are parameters.
+_COUNTED = (
+    "SELECT count(*) FROM gallery_portraitembedding e, LATERAL (SELECT 1 " + _PORTRAITS + ") AS stray",  # noqa: S608
+    "SELECT count(*) FROM sightings_detectionembedding e, LATERAL (SELECT 1 " + _DETECTIONS + ") AS stray",  # noqa: S608
+)
 _MENDED = (
-    (
-        "gallery_portraitembedding",
-        "identity_id = p.identity_id, "
-        "live = (p.deleted_at IS NULL AND i.deleted_at IS NULL AND i.merged_into_id IS NULL)",
-        _PORTRAITS,
-    ),
+    "UPDATE gallery_portraitembedding e SET identity_id = p.identity_id, live = " + _LIVE + _PORTRAITS,  # noqa: S608
+    "UPDATE sightings_detectionembedding e SET exemplar = r.exemplar " + _DETECTIONS,  # noqa: S608
 )
 
 
-def count_gaps(collection_id: UUID, model: EmbeddingModel) -> Gaps:
-    """All that is missing or astray; reads every row of the collection."""
+def count_gaps(collection_id: UUID, model: EmbeddingModel, other: EmbeddingModel | None = None) -> Gaps:
+    """All that is missing or astray; reads every row of the collection.
+
+    other: a model whose vectors of detections tell which are exemplars.
+    """
     return Gaps(
         portraits_without(collection_id, model).order_by().count(),
         detections_without(collection_id, model).order_by().count(),
-        _strays(collection_id, model),
+        sum(_run(statement, collection_id, model, other) for statement in _COUNTED),
     )
+
+
+def mend_strays(collection_id: UUID, model: EmbeddingModel, other: EmbeddingModel | None = None) -> int:
+    """Make vectors say again what their rows say: who changed those while the vectors were being made did not see them.
+    Answers how many."""
+    return sum(_run(statement, collection_id, model, other) for statement in _MENDED)
+
+
+def _run(statement: str, collection_id: UUID, model: EmbeddingModel, other: EmbeddingModel | None) -> int:
+    values: dict[str, Any] = {"collection": collection_id, "model": model.pk, "other": other.pk if other else None}
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.fetchone()[0]) if cursor.description else int(cursor.rowcount)

@@ -48,7 +48,9 @@ class Reindex(BaseModel):
         verbose_name_plural = "re-indexes"
         constraints = [
             models.UniqueConstraint(
-                fields=["collection"], name="one_open_reindex", condition=models.Q(state__in=["building", "checking", "ready"])
+                fields=["collection"],
+                name="one_open_reindex",
+                condition=models.Q(state__in=["building", "checking", "ready"]),
             )
         ]
 

@@ -17,8 +17,13 @@ class SightingsConfig(AppConfig):
 
     def ready(self) -> None:
         from portrait.cameras.services.audit import OtherStore, register_store
+        from portrait.jobs.registry import register
         from portrait.sightings import files
         from portrait.sightings.models import Sighting
+        from portrait.sightings.services import history, journaling
+
+        register(history.HISTORY, history.HistoryHandler())
+        journaling.connect()
 
         storage = Sighting._meta.get_field("picture").storage
         register_store(OtherStore("sightings", lambda: storage, files.named))

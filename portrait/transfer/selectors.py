@@ -72,7 +72,8 @@ def progress_of(run: Import, counts: dict[str, int] | None = None) -> Progress:
     seconds = ((run.finished_at or timezone.now()) - run.created_at).total_seconds()
     return Progress(
         state=_state(run, done),
-        planned=run.sealed and not run.parts.filter(planned_at=None, done_at=None).exists(),
+        planned=run.finished_at is not None
+        or (run.sealed and not run.parts.filter(planned_at=None, done_at=None).exists()),
         total=total,
         counts=counts,
         files_per_s=round(done / seconds, 2) if done and seconds > 0 else None,
@@ -121,3 +122,8 @@ def unfinished() -> "QuerySet[Import]":
 def ended_before(age: timedelta) -> "QuerySet[Import]":
     """Imports whose reports have been kept long enough."""
     return Import.objects.filter(finished_at__lt=timezone.now() - age).order_by("finished_at")
+
+
+def failed_before(age: timedelta) -> "QuerySet[Import]":
+    """Imports that wait for nothing but a retry by hand, and have for long."""
+    return unfinished().filter(job__finished_at__lt=timezone.now() - age, sealed=True)

@@ -74,7 +74,7 @@ class ZipWriter:
     def _finish(self) -> None:
         start, size = self._at, self._directory.tell()
         self._directory.seek(0)
-        shutil.copyfileobj(self._directory, self._sink)  # type: ignore[misc]
+        shutil.copyfileobj(self._directory, self._sink)
         self._at += size
         if self.count >= _MANY or start + size >= _LARGE:
             wide = (44, _VERSION, _VERSION, 0, 0, self.count, self.count, size, start)

@@ -196,21 +196,22 @@ def _decoded(name: bytes, flags: int, extra: bytes) -> tuple[str, bool]:
 
 def _problem(fields: _Fields, place: Place, max_bytes: int) -> tuple[str, str] | None:
     """What is wrong with an entry, as far as the list tells."""
-    system, flags, mode = fields[2], fields[5], fields[17] >> 16
-    kind = stat.S_IFMT(mode) if system in (_UNIX, _MAC) else 0
-    if kind == stat.S_IFLNK:
-        return "symlink", "It is a link to another file: send the file itself."
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "not_a_file", "It is a device or a pipe, not a file."
-    if flags & (_ENCRYPTED | _MASKED):
-        return "encrypted", "It is encrypted: make the zip without a password."
-    if place.method not in METHODS:
-        return "unsupported_compression", "It is packed in a way that is not read here: use 'deflate' or 'store'."
-    if place.size > max_bytes:
-        return "image_too_large", f"It has {place.size / 2**20:.1f} MB, more than the {max_bytes / 2**20:g} MB allowed."
-    if place.size > max(RATIO_FROM_BYTES, MAX_RATIO * place.packed):
-        return "zip_bomb", f"It unpacks to more than {MAX_RATIO} times its size."
-    return None
+    flags, mode = fields[5], fields[17] >> 16
+    kind = stat.S_IFMT(mode) if fields[2] in (_UNIX, _MAC) else 0
+    size_mb, limit_mb = place.size / 2**20, max_bytes / 2**20
+    wrong = {
+        ("symlink", "It is a link to another file: send the file itself."): kind == stat.S_IFLNK,
+        ("not_a_file", "It is a device or a pipe, not a file."): kind not in (0, stat.S_IFREG, stat.S_IFDIR),
+        ("encrypted", "It is encrypted: make the zip without a password."): flags & (_ENCRYPTED | _MASKED),
+        ("unsupported_compression", "It is packed in a way that is not read here: use 'deflate' or 'store'."): (
+            place.method not in METHODS
+        ),
+        ("image_too_large", f"It has {size_mb:.1f} MB, more than the {limit_mb:g} MB allowed."): place.size > max_bytes,
+        ("zip_bomb", f"It unpacks to more than {MAX_RATIO} times its size."): (
+            place.size > max(RATIO_FROM_BYTES, MAX_RATIO * place.packed)
+        ),
+    }
+    return next((problem for problem, is_so in wrong.items() if is_so), None)
 
 
 def _overlapping(file: IO[bytes], directory: Directory) -> frozenset[int]:

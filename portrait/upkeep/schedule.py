@@ -50,8 +50,24 @@ ENTRIES = (
         10 * MINUTE,
         "Removes jobs of captions and segmentations that ended.",
     ),
+    Entry("jobs: remove old jobs", "portrait.jobs.tasks.purge", HOUR, "Removes old jobs and stray uploads."),
     Entry(
-        "jobs: remove old jobs", "portrait.jobs.tasks.purge", HOUR, "Removes old jobs and stray uploads."
+        "audit: chain new entries",
+        "portrait.audit.tasks.seal",
+        30,
+        "Gives new entries of the audit log their place in the chain that shows whether somebody meddled with it.",
+    ),
+    Entry(
+        "privacy: retention",
+        "portrait.privacy.tasks.retention",
+        HOUR,
+        "Erases whoever is kept no longer, and removes what no rule keeps; `manage.py retention show`.",
+    ),
+    Entry(
+        "files: delete what is left",
+        "portrait.privacy.tasks.retry_deletions",
+        MINUTE,
+        "Deletes files whose deletion failed, or whose process died before it.",
     ),
     Entry(
         "frames: audit of the ledger",

@@ -1,6 +1,13 @@
-"""How things of the house are called on pages."""
+"""How things of the house are shown on pages."""
+
+from typing import Any
 
 from django import template
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from portrait.gallery.models import Portrait
 
 register = template.Library()
 
@@ -19,3 +26,30 @@ JOB_TITLES = {
 @register.filter
 def job_title(kind: str) -> str:
     return JOB_TITLES.get(kind) or kind.replace("-", " ").replace("_", " ").capitalize()
+
+
+@register.simple_tag
+def face(portrait: Portrait | None, style: str = "portrait-face", alt: str = "") -> SafeString:
+    """The thumbnail, through the view that asks for rights; a silhouette where there is none."""
+    if portrait is None:
+        return format_html('<span class="{} portrait-noface material-symbols-outlined">person</span>', style)
+    address = reverse("admin:gallery_portrait_face", args=[portrait.pk])
+    return format_html('<img class="{}" src="{}" alt="{}" loading="lazy" decoding="async">', style, address, alt)
+
+
+@register.filter
+def first_face(person: object) -> Portrait | None:
+    """Of `with_newest_portraits`."""
+    return next(iter(getattr(person, "newest_portraits", None) or getattr(person, "newest", [])), None)
+
+
+@register.filter
+def quality_score(portrait: Portrait) -> float:
+    return float(portrait.quality.get("score") or 0)
+
+
+@register.simple_tag
+def order_url(cl: Any, ordering: str) -> str:
+    """The list in another order: Django's lists name columns by their place."""
+    place = cl.list_display.index(ordering.lstrip("-"))
+    return str(cl.get_query_string({"o": f"-{place}" if ordering.startswith("-") else str(place)}))

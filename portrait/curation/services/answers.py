@@ -1,7 +1,6 @@
 """What people answer to suggestions. Of two answers at once one counts; each is an edit that the journal can undo."""
 
-from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from django.db import transaction
@@ -10,8 +9,8 @@ from django.utils import timezone
 
 from portrait.core.errors import ConflictError, NotFoundError, PortraitError
 from portrait.core.files import atomic_with_files
-from portrait.curation.models import OF_PEOPLE, PAIRS, Kind, State, Suggestion
-from portrait.curation.selectors import facts_of
+from portrait.curation.actions import FOR_PORTRAITS, Action, proposed_action
+from portrait.curation.models import OF_PEOPLE, PAIRS, State, Suggestion
 from portrait.curation.services.proposing import OPENED_AGAIN, refresh
 from portrait.gallery.models import Change, Identity, Portrait
 from portrait.gallery.services import editing, journal
@@ -25,16 +24,6 @@ class NotThisKindError(PortraitError):
 
     code = "not_this_kind"
     status = 422
-
-
-class Action(StrEnum):
-    """What confirming does. `note`: nothing but that it was seen."""
-
-    MOVE = "move"
-    SPLIT = "split"
-    DELETE = "delete"
-    NOTE = "note"
-    MERGE = "merge"
 
 
 def confirm(*, suggestion: Suggestion, actor: Actor, into: UUID | None = None, action: str | None = None) -> Suggestion:
@@ -164,19 +153,12 @@ def _set_apart(suggestion: Suggestion, actor: Actor) -> list[Change | None]:
     return [editing.distinct(first=first, second=second, actor=actor)]
 
 
-def proposed_action(suggestion: Suggestion) -> Action:
-    """What confirming it does to its portraits, unless another action is named; for people `merge`."""
-    if suggestion.kind in OF_PEOPLE:
-        return Action.MERGE
-    if suggestion.kind == Kind.WEAK:
-        return Action.NOTE if suggestion.details.get("reason") == "only_weak" else Action.DELETE
-    return Action.MOVE if len(suggestion.identities) > 1 else Action.SPLIT
-
-
 def _settle(suggestion: Suggestion, actor: Actor, action: str | None, into: UUID | None) -> list[Change | None]:
     wanted = action or (Action.MOVE if into else proposed_action(suggestion))
     if wanted == Action.NOTE:
         return []
+    if wanted not in FOR_PORTRAITS:
+        raise NotThisKindError(f"Portraits cannot be {wanted!r}; known are {', '.join(FOR_PORTRAITS)}.", field="action")
     owner = Identity.objects.get(pk=suggestion.identities[0])
     portraits = list(Portrait.objects.filter(pk__in=suggestion.portraits, deleted_at=None).order_by("pk"))
     if wanted == Action.DELETE:
@@ -195,9 +177,3 @@ def _destination(suggestion: Suggestion, into: UUID | None) -> Identity:
     if found is None:
         raise NotFoundError("There is no such identity.", field="into")
     return found
-
-
-def still_open(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
-    """Those of a page whose question still arises: what was overtaken a moment ago is left out."""
-    facts = facts_of(suggestions)
-    return [row for row in suggestions if row.state != State.OPEN or facts.overtaken(row) is None]

@@ -1,38 +1,22 @@
 """How suggestions come to be, and how they are overtaken by what becomes of their people."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
-from portrait.curation.models import OF_PEOPLE, Kind, State, Suggestion, fingerprint_of
+from portrait.curation.models import OF_PEOPLE, Kind, State, Suggestion
+from portrait.curation.proposals import Proposal
 from portrait.curation.selectors import Facts, facts_of, naming
 from portrait.gallery.models import Change, Identity
 from portrait.gallery.services.journal import in_effect
 
-OPENED_AGAIN = {"state": State.OPEN, "decided_by": "", "decided_at": None, "changes": []}
+OPENED_AGAIN: dict[str, Any] = {"state": State.OPEN, "decided_by": "", "decided_at": None, "changes": []}
 BY_EDITS = ("people_changed", "two_people", "portraits_changed")
 """What is taken back together with the edit that did it; a scan's reasons are only taken back by a scan."""
 CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A suggestion to be: see `models.Suggestion` for the fields."""
-
-    kind: Kind
-    identities: tuple[UUID, ...]
-    score: float
-    portraits: tuple[UUID, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def fingerprint(self) -> str:
-        asked_of = self.identities if self.kind in OF_PEOPLE else self.identities[:1]
-        return fingerprint_of(self.kind, asked_of, self.portraits)
 
 
 def propose(*, collection_id: UUID, proposals: Iterable[Proposal]) -> int:

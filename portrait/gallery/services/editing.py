@@ -13,7 +13,7 @@ from portrait.gallery.models import Change, Distinct, Identity, Portrait
 from portrait.gallery.services import journal
 from portrait.gallery.services.journal import Actor, Edit
 from portrait.gallery.services.merging import merge
-from portrait.gallery.services.people import fresh, require_living, require_portraits
+from portrait.gallery.services.people import fresh, owner_of, require_living, require_portraits
 from portrait.gallery.services.splitting import move, reject, split
 
 __all__ = [
@@ -127,7 +127,7 @@ def delete_portrait(*, portrait: Portrait, actor: Actor) -> Change:
         NotFoundError: it was removed for good meanwhile.
     """
     details = {"portrait": str(portrait.pk)}
-    owner = Identity(pk=portrait.identity_id)
+    owner = Identity(pk=owner_of(portrait))
     with journal.edit(action="delete_portrait", actor=actor, identities=[owner], details=details) as edit:
         (row,) = require_portraits(owner, [portrait])
         edit.set([row], "deleted_at", timezone.now())

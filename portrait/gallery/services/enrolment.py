@@ -18,6 +18,7 @@ from portrait.gallery.selectors import Candidate, likeness_to, nearest_identitie
 from portrait.gallery.services import spaces
 from portrait.gallery.services.identities import get_or_create_identity
 from portrait.gallery.services.photos import Prepared, PreparedPhoto, prepare_photos
+from portrait.gallery.signals import duplicates_suspected
 from portrait.gallery.vectors import NotEmbeddedError, vector_of
 
 DUPLICATES_SHOWN = 3
@@ -130,7 +131,15 @@ def store_photo(*, identity: Identity, photo: PreparedPhoto, index: int = 0) -> 
         if known is None:
             raise NotFoundError(GONE) from None
         return PhotoReport(index=index, status="duplicate", portrait=known)
+    _tell_duplicates(identity, warnings)
     return PhotoReport(index=index, status="accepted", portrait=portrait, warnings=warnings)
+
+
+def _tell_duplicates(identity: Identity, warnings: Sequence[EnrolmentWarning]) -> None:
+    others = [warning.candidate for warning in warnings if warning.code == "possible_duplicate"]
+    if others:
+        alike = [(candidate.identity.pk, candidate.similarity) for candidate in others]
+        duplicates_suspected.send_robust(Portrait, identity=identity, alike=alike)
 
 
 def _new_portrait(identity: Identity, photo: PreparedPhoto) -> Portrait:

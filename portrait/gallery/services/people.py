@@ -1,6 +1,7 @@
 """Who may be edited: living people and their portraits."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from django.db.models import F
 
@@ -48,6 +49,18 @@ def survivor(identity: Identity) -> Identity:
             break
         identity = identity.merged_into
     return identity
+
+
+def owner_of(portrait: Portrait) -> UUID:
+    """Whose a portrait is now, whatever the row at hand says.
+
+    Raises:
+        NotFoundError: it was removed for good.
+    """
+    found = Portrait.objects.values_list("identity_id", flat=True).filter(pk=portrait.pk).first()
+    if found is None:
+        raise NotFoundError("There is no such portrait any more.")
+    return found
 
 
 def require_portraits(owner: Identity, portraits: Sequence[Portrait]) -> list[Portrait]:

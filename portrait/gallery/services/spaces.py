@@ -80,13 +80,18 @@ def lock_models(collection_id: UUID) -> Models:
 
 
 @contextmanager
-def change_models(collection_id: UUID) -> Iterator[Collection]:
+def change_models(collection_id: UUID, *, wait: str = "30s") -> Iterator[Collection]:
     """A transaction in which nobody stores vectors of the collection: all who did so have committed.
+
+    wait: for them, at most; who wants to store meanwhile waits too. Searches wait for nobody.
 
     Raises:
         NotFoundError: the collection is gone.
+        OperationalError: somebody stores for longer.
     """
     with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [wait])
         rows = Collection.objects.select_for_update(of=("self",)).select_related("active_model")
         found = rows.filter(pk=collection_id).first()
         if found is None:

@@ -9,7 +9,7 @@ from portrait.core.errors import ConflictError
 from portrait.gallery.models import Change, Distinct, Identity, Portrait, Rejection
 from portrait.gallery.services import journal
 from portrait.gallery.services.journal import Actor, Edit
-from portrait.gallery.services.people import next_unknown_name, require_living, require_portraits
+from portrait.gallery.services.people import next_unknown_name, owner_of, require_living, require_portraits
 
 
 def split(
@@ -71,10 +71,10 @@ def reject(*, identity: Identity, actor: Actor, portrait: Portrait, to: Identity
         ConflictError: it was rejected before; somebody is deleted, merged or of another collection.
         NotFoundError: it was removed meanwhile.
     """
-    owner_id = Portrait.objects.values_list("identity_id", flat=True).filter(pk=portrait.pk).first()
+    owner_id = owner_of(portrait)
     if to is not None and to.pk == identity.pk:
         raise ConflictError("Name another identity than the one whose face it is not.", field="to")
-    involved = {each.pk: each for each in (identity, Identity(pk=owner_id or identity.pk), *([to] if to else []))}
+    involved = {each.pk: each for each in (identity, Identity(pk=owner_id), *([to] if to else []))}
     details: dict[str, Any] = {"portrait": str(portrait.pk), "from": str(identity.pk)}
     with journal.edit(action="reject", actor=actor, identities=list(involved.values()), details=details) as edit:
         not_this = require_living(edit.people[identity.pk])

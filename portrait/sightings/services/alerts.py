@@ -18,6 +18,7 @@ def raise_alerts(*, camera: Camera, touches: Touches) -> None:
     """Alerts for those whose hits changed and who are watched. Under the camera's lock, after `events.update`."""
     here = Q(all_cameras=True) | Q(cameras=camera)
     watches = Watch.objects.filter(here, enabled=True, collection_id=camera.collection_id, identity_id__in=touches)
+    watches = watches.filter(identity__deleted_at=None, identity__merged_into=None)
     gap = evidence.rule_of(camera).gap
     for watch in watches.distinct():
         _look(camera, watch, touches[watch.identity_id], gap)

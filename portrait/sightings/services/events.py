@@ -79,6 +79,7 @@ def _reconcile(camera: Camera, identity_id: UUID, have: Sequence[Sighting], want
             unused.remove(row)
         pairs.append((span, row))
     for row in unused:
+        _leave_picture(row, pairs)
         row.delete()
     for span, row in pairs:
         sighting = row or Sighting(camera=camera, collection_id=camera.collection_id, identity_id=identity_id)
@@ -88,6 +89,13 @@ def _reconcile(camera: Camera, identity_id: UUID, have: Sequence[Sighting], want
         _keep_best(sighting, since=span.first, until=span.last)
         sighting.save()
     _reattach(camera, identity_id, [span for span, _ in pairs])
+
+
+def _leave_picture(row: Sighting, pairs: Sequence[tuple[Span, Sighting | None]]) -> None:
+    """A sighting that becomes a part of another leaves it its cut-out: the frame may be gone."""
+    heir = next((other for span, other in pairs if other is not None and _overlap(row, span)), None)
+    if row.picture and heir is not None and not heir.picture:
+        heir.picture, row.picture = row.picture.name, ""
 
 
 def _overlap(row: Sighting, span: Span) -> bool:

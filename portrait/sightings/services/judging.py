@@ -27,12 +27,13 @@ from portrait.sightings.decide import (
     template,
 )
 from portrait.sightings.evidence import microseconds
-from portrait.sightings.models import Detection, Sighting, Track
+from portrait.sightings.models import Detection, FaceRejection, Sighting, Track
 
 logger = logging.getLogger(__name__)
 
 LIKENESSES = 5
 MOST_JUDGED = 1000
+STALE = "stale"
 
 
 @dataclass(slots=True)
@@ -84,6 +85,8 @@ def judge(work: Work, tracks: Sequence[Track]) -> None:
     waiting, judged = deque(tracks), 0
     while waiting:
         track = waiting.popleft()
+        if track.pinned:  # somebody said who it is
+            continue
         before = (track.identity_id, track.similarity)
         _judge_one(work, track)
         judged += 1
@@ -93,6 +96,26 @@ def judge(work: Work, tracks: Sequence[Track]) -> None:
         if before != (track.identity_id, track.similarity):
             concerned = {key for key in (before[0], track.identity_id) if key is not None}
             waiting += [other for other in _beside(work, track, concerned) if other not in waiting]
+
+
+def would_be(work: Work, track: Track) -> Decision[UUID]:
+    """Who a track is by the gallery of now. Only what it looks like is noted on the row, which is not saved."""
+    _look(work, track)
+    return _decision(work, track)
+
+
+def forget_likeness(track: Track) -> None:
+    """The gallery changed: what a track looked like is asked again when it is next judged. The row is not saved."""
+    if track.evidence:
+        track.evidence = {STALE: True}
+
+
+def hand_over(work: Work, track: Track, identity_id: UUID | None, similarity: float | None, *, pinned: bool) -> None:
+    """Give a track with all its faces to somebody, or to nobody, whatever they look like; saves the row."""
+    relabel(work, track, Decision(identity_id, similarity))
+    track.pinned, track.stranger_due = pinned, False
+    forget_likeness(track)
+    track.save()
 
 
 def look_again(work: Work, track: Track) -> None:
@@ -136,11 +159,13 @@ def _judge_one(work: Work, track: Track) -> None:
 
 
 def _exists(identity_id: UUID) -> bool:
-    """Whether somebody has not been erased since the track was compared with the gallery."""
-    return Identity.objects.filter(pk=identity_id).exists()
+    """Whether somebody has not been erased, deleted or merged since the track was compared with the gallery."""
+    return Identity.objects.filter(pk=identity_id, deleted_at=None, merged_into=None).exists()
 
 
 def _decision(work: Work, track: Track) -> Decision[UUID]:
+    if STALE in track.evidence:
+        _look(work, track)
     if not track.evidence:
         return Decision()
     likenesses = [
@@ -163,11 +188,23 @@ def _look(work: Work, track: Track) -> None:
     if face is None:
         track.evidence, track.candidates = {}, []
         return
-    found = nearest_identities(work.camera.collection, face.vector, top_k=LIKENESSES, min_similarity=CLEARLY_NOT)
+    found = nearest_identities(
+        work.camera.collection,
+        face.vector,
+        top_k=LIKENESSES,
+        min_similarity=CLEARLY_NOT,
+        exclude=_rejected(track),
+    )
     known = Identity.Kind.KNOWN
     likenesses = [[str(each.identity.pk), each.similarity, each.identity.kind == known] for each in found]
     track.evidence = {"standing": asdict(face.standing), "likenesses": likenesses}
     track.candidates = [each.identity.pk for each in found]
+
+
+def _rejected(track: Track) -> list[UUID]:
+    """Whose a face of the track is not, as somebody said."""
+    rows = FaceRejection.objects.filter(detection__track=track.pk)
+    return list(rows.values_list("identity_id", flat=True).distinct())
 
 
 def template_of(model: EmbeddingModel, track: Track) -> Template | None:

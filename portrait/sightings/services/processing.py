@@ -114,7 +114,9 @@ def _looked_at(claim: Claim, frames: Sequence[Frame]) -> dict[int, FaceAnalysis]
 
 def _further_networks(frames: Sequence[Frame]) -> list[Embedder]:
     """Those that collections of these frames need beside the usual one."""
-    collections = Camera.objects.filter(pk__in={frame.camera_id for frame in frames}).values_list("collection_id", flat=True)
+    collections = Camera.objects.filter(pk__in={frame.camera_id for frame in frames}).values_list(
+        "collection_id", flat=True
+    )
     also = further_embedders(spaces.networks_of(collections))
     release_connection()
     return also

@@ -185,6 +185,7 @@ def _forgotten(before: datetime) -> Q:
         ~Exists(Detection.objects.filter(**mine)),
         ~Exists(Watch.objects.filter(**mine)),
         kind=Identity.Kind.UNKNOWN,
+        merged_into=None,  # who was merged goes with whom they are a part of
         stranger__met_at__lt=before,
     )
 

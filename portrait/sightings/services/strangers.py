@@ -69,7 +69,12 @@ def register(*, track_id: int) -> Identity | None:
 def forget_unseen(*, identity_ids: Sequence[UUID]) -> None:
     """Remove strangers who turned out to be somebody else: nobody named them, or looks for them, and no face is theirs
     any more."""
-    unnamed = Stranger.objects.filter(identity_id__in=identity_ids, identity__kind=Identity.Kind.UNKNOWN)
+    unnamed = Stranger.objects.filter(
+        identity_id__in=identity_ids,
+        identity__kind=Identity.Kind.UNKNOWN,
+        identity__merged_into=None,  # whoever was merged or deleted by hand can come back
+        identity__deleted_at=None,
+    )
     for stranger in unnamed.filter(identity__watches=None).select_related("identity"):
         if not Detection.objects.filter(identity_id=stranger.identity_id).exists():
             delete_identity(identity=stranger.identity)

@@ -118,12 +118,12 @@ def _known_links(old: Neighbours, offset: int) -> list[tuple[int, int]]:
 
 
 def _adopt(work: Work, group: Sequence[int], old: Neighbours, faces: Sequence[_NewFace]) -> _Grown:
-    """Make one track of a group: the oldest of those in it, or a new one."""
+    """Make one track of a group: the oldest of those in it, or a new one. What somebody pinned stays theirs."""
     known = [index - len(faces) for index in group if index >= len(faces)]
     new = [faces[index].row for index in group if index < len(faces)]
     ids = {key for index in known if (key := old.tracks[index]) is not None}
     loose = [old.ids[index] for index in known if old.tracks[index] is None]
-    tracks = work.fetch(ids)
+    tracks = _joinable(work.fetch(ids))
     times = [row.captured_at for row in new]
     track = tracks[0] if tracks else Track(camera=work.camera, first_seen=min(times), last_seen=max(times))
     before = track.frames
@@ -137,6 +137,16 @@ def _adopt(work: Work, group: Sequence[int], old: Neighbours, faces: Sequence[_N
     if tracks[1:] or loose:
         _merge(work, track, tracks[1:], loose, new)
     return _Grown(track, new, candidates, before)
+
+
+def _joinable(tracks: Sequence[Track]) -> Sequence[Track]:
+    """Those that may become one, the one that stays first: one of which somebody said who it is goes before the others,
+    and those that were said to be somebody else stay apart."""
+    pinned = next((track for track in tracks if track.pinned), None)
+    if pinned is None:
+        return tracks
+    same = (each for each in tracks if not each.pinned or each.identity_id == pinned.identity_id)
+    return [pinned, *(each for each in same if each is not pinned)]
 
 
 def _merge(work: Work, track: Track, others: Sequence[Track], loose: Sequence[int], new: Sequence[Detection]) -> None:

@@ -219,7 +219,7 @@ def refuse_part(part: ImportPart, *, code: str, message: str) -> None:
 def close_part(part: ImportPart) -> None:
     """The zip is not needed any more."""
     delete_on_commit(stored(part.file))
-    part.file, part.done_at = "", timezone.now()  # type: ignore[assignment]
+    part.file, part.done_at = "", timezone.now()
     part.save(update_fields=["file", "done_at"])
 
 
@@ -234,7 +234,9 @@ def give_up_failed(*, run: Import) -> None:
     failed = ImportFile.objects.filter(run=run, status=FileStatus.FAILED)
     failed.update(status=FileStatus.REJECTED)
     for part in ImportPart.objects.filter(run=run, planned_at=None, done_at=None):
-        refuse_part(part, code="not_read", message="The zip could not be read for days, and was removed: send it again.")
+        refuse_part(
+            part, code="not_read", message="The zip could not be read for days, and was removed: send it again."
+        )
     settle(run_id=run.id)
 
 

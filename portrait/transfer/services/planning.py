@@ -7,8 +7,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from django.db import transaction
 from django.db.models import Count
@@ -67,6 +68,7 @@ def _plan(part: ImportPart, file: IO[bytes], still_mine: StillMine) -> None:
     for batch in _batches(_listed(file), BATCH):
         still_mine()
         with transaction.atomic():
+            erasure.hold(part.run)
             _store_files(part, batch, chunking)
     if names.PORTRAITS in found:
         _read_portraits(part, file, found[names.PORTRAITS].place, still_mine)
@@ -101,18 +103,30 @@ def _read_people(part: ImportPart, file: IO[bytes], place: Place, still_mine: St
     seen: set[str] = set()
     for batch in _batches(tables.read_people(_stream(file, place)), BATCH):
         still_mine()
-        folders = [(row, row.folder in seen or seen.add(row.folder)) for row in batch]
-        rows = [_person(part, row) for row, twice in folders if row.folder and not twice]
-        bad = [_bad_line(part, row.line, row.problem) for row, twice in folders if row.problem and not twice]
-        bad += [_bad_line(part, row.line, _twice(row)) for row, twice in folders if twice]
+        first, again = _first_of_a_folder(batch, seen)
+        bad = [_bad_line(part, row.line, row.problem) for row in first if row.problem]
+        bad += [_bad_line(part, row.line, _twice(row)) for row in again]
         with transaction.atomic():
-            ImportPerson.objects.bulk_create(rows, ignore_conflicts=True)
+            erasure.hold(part.run)
+            ImportPerson.objects.bulk_create([_person(part, row) for row in first if row.folder], ignore_conflicts=True)
             ImportFile.objects.bulk_create(bad, ignore_conflicts=True)
     _refuse_alike(part)
 
 
 def _stream(file: IO[bytes], place: Place) -> IO[bytes]:
-    return open_entry(file, place)
+    return cast(IO[bytes], open_entry(file, place))
+
+
+def _first_of_a_folder(
+    rows: Iterable[tables.PersonRow], seen: set[str]
+) -> tuple[list[tables.PersonRow], list[tables.PersonRow]]:
+    """The lines that are the first about their folder, and the others."""
+    first: list[tables.PersonRow] = []
+    again: list[tables.PersonRow] = []
+    for row in rows:
+        (again if row.folder and row.folder in seen else first).append(row)
+        seen.add(row.folder)
+    return first, again
 
 
 def _twice(row: tables.PersonRow) -> str:
@@ -261,8 +275,8 @@ def _make_people(part: ImportPart, still_mine: StillMine) -> None:
 def store_plan(part: ImportPart) -> dict[str, Any]:
     """The part is read: its chunks may go to the queue. Inside the transaction that ends the item."""
     ImportPart.objects.filter(pk=part.pk).update(planned_at=timezone.now())
+    if ImportFile.objects.filter(part=part, person__erased=True).exists():
+        transaction.on_commit(partial(erasure.scrub_parts, part_ids=[part.pk]), robust=True)
     imports.feed(run_id=part.run_id)
     files, chunks = (model.objects.filter(part=part).count() for model in (ImportFile, ImportChunk))
     return {"files": files, "chunks": chunks}
-
-

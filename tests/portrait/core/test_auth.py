@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from portrait.core.models import ApiKey, Scope
 from portrait.core.services import create_api_key, revoke_api_keys
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.jobs.models import Job
+from portrait.privacy.models import ErasureProof, RetentionRule, SubjectExport
 from portrait.sightings.models import Alert, Sighting, Watch
 from tests.api_clients import MakeClient, b64, plain_jpeg
 
@@ -59,6 +61,7 @@ READ_CALLS = [
     ("get", f"/api/v1/portraits/{SOME_ID}/scene"),
     ("get", f"/api/v1/cameras/{SOME_ID}/scenes"),
     ("get", "/api/v1/models"),
+    ("get", "/api/v1/privacy/key"),
 ]
 ENROL_CALLS = [
     ("post", "/api/v1/identities"),
@@ -76,6 +79,17 @@ ENROL_CALLS = [
     ("post", "/api/v1/alerts/1/acknowledge"),
 ]
 ADMIN_CALLS = [
+    ("get", "/api/v1/audit"),
+    ("post", f"/api/v1/identities/{SOME_ID}/export"),
+    ("post", f"/api/v1/identities/{SOME_ID}/erase"),
+    ("get", "/api/v1/subject-exports"),
+    ("get", f"/api/v1/subject-exports/{SOME_ID}"),
+    ("get", f"/api/v1/subject-exports/{SOME_ID}/file"),
+    ("get", "/api/v1/erasure-proofs"),
+    ("get", f"/api/v1/erasure-proofs/{SOME_ID}"),
+    ("get", "/api/v1/retention-rules"),
+    ("post", "/api/v1/retention-rules"),
+    ("delete", f"/api/v1/retention-rules/{SOME_ID}"),
     ("post", "/api/v1/collections"),
     ("patch", "/api/v1/collections/default"),
     ("delete", "/api/v1/collections/default"),
@@ -192,7 +206,21 @@ def foreign(other_collection: Collection) -> dict[str, str]:
         last_hit_at=frame.captured_at,
         similarity=1,
     )
-    made = {"identity": identity, "portrait": portrait, "job": job, "camera": camera, "frame": frame}
+    export = SubjectExport.objects.create(
+        collection=other_collection, identity=identity, expires_at=timezone.now() + timedelta(days=1)
+    )
+    proof = ErasureProof.objects.create(collection_id=other_collection.id, subject="0" * 64)
+    rule = RetentionRule.objects.create(collection=other_collection, purpose="known", days=1)
+    made = {
+        "export": export,
+        "proof": proof,
+        "rule": rule,
+        "identity": identity,
+        "portrait": portrait,
+        "job": job,
+        "camera": camera,
+        "frame": frame,
+    }
     made |= {"sighting": sighting, "watch": watch, "alert": alert}
     return {name: str(row.pk) for name, row in made.items()}
 
@@ -208,6 +236,13 @@ def test_another_collection_is_as_if_it_did_not_exist(
         ("patch", f"/api/v1/identities/{identity}", {"name": "Mine"}),
         ("delete", f"/api/v1/identities/{identity}", None),
         ("get", f"/api/v1/identities/{identity}/portraits", None),
+        ("post", f"/api/v1/identities/{identity}/export", None),
+        ("post", f"/api/v1/identities/{identity}/erase", {"reference": "mine"}),
+        ("get", f"/api/v1/subject-exports/{foreign['export']}", None),
+        ("get", f"/api/v1/subject-exports/{foreign['export']}/file", None),
+        ("get", f"/api/v1/erasure-proofs/{foreign['proof']}", None),
+        ("delete", f"/api/v1/retention-rules/{foreign['rule']}", None),
+        ("post", "/api/v1/retention-rules", {"purpose": "known", "days": 9, "collection": other_collection.name}),
         ("post", f"/api/v1/identities/{identity}/portraits", {"image": b64(plain_jpeg())}),
         ("get", f"/api/v1/portraits/{portrait}", None),
         ("delete", f"/api/v1/portraits/{portrait}", None),

@@ -271,3 +271,30 @@ def test_whoever_was_merged_goes_with_the_person(collection: Collection) -> None
     identities.delete_identity(identity=third)
     assert not Identity.objects.exists()
     assert not Portrait.objects.exists()
+
+
+def test_a_rejected_face_and_faces_like_it_are_nobodys(collection: Collection) -> None:
+    """From then on, and no query more where nothing was rejected."""
+    one = add(collection, 1)
+    wrong = add_portrait(one, vector_of(2))
+    assert [each.identity for each in nearest_identities(collection, vector_of(2, 3))] == [one]
+    change = editing.reject(identity=one, actor=ACTOR, portrait=wrong)
+    stranger = Identity.objects.get(pk=change.details["to"])
+    assert (stranger.kind, stranger.name) == ("unknown", "unknown_person_1")
+    assert [each.identity for each in nearest_identities(collection, vector_of(2, 3))] == [stranger]
+    assert [each.identity for each in nearest_identities(collection, vector_of(1, 3))] == [one]
+
+
+def test_who_looks_like_two_is_the_one_of_whom_nobody_said_no(collection: Collection) -> None:
+    """The twin is nearer to her sister's portraits than anybody else, but for the face that was said not to be hers."""
+    one = add(collection, 1)
+    twin = (vector_of(1, 0) + 0.2 * vector_of(3)).astype("float32")
+    editing.reject(identity=one, actor=ACTOR, portrait=add_portrait(one, twin))
+    Portrait.objects.filter(rejections__identity=one).delete()
+    assert nearest_identities(collection, twin)[0].identity == one
+    wrong = add_portrait(one, twin)
+    editing.reject(identity=one, actor=ACTOR, portrait=wrong)
+    editing.delete_portrait(portrait=wrong, actor=ACTOR)
+    probe = (vector_of(1, 0) + 0.22 * vector_of(3)).astype("float32")
+    assert nearest_identities(collection, probe, top_k=5) == []
+    assert nearest_identities(collection, vector_of(1, 0))[0].identity == one

@@ -1,0 +1,180 @@
+"""Questions about people, out of the graph of likenesses: clusters of the unknown, and pairs.
+
+Memory: of the graph as a whole only numbers are held (who hangs together with whom, how often somebody was named);
+vectors are loaded for one part of it at a time.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from inference.calibration import DECISION, Calibration
+from portrait.curation.apart import apart_among
+from portrait.curation.graph import Cluster, clusters
+from portrait.curation.models import Kind, Likeness, State, Suggestion
+from portrait.curation.people import load
+from portrait.curation.proposals import Proposal
+from portrait.curation.selectors import Pair, in_order
+from portrait.gallery.models import Collection, Identity, Portrait
+from portrait.gallery.selectors import calibration_of
+
+PAIRS_FROM = 0.4
+"""Average similarity from which a pair is asked about."""
+SAME_PICTURE = 0.999
+PAIRS_EACH = 3
+"""So many questions name one person: those after them are asked when these are answered."""
+MOST_OPEN = 1000
+"""So many pairs of a collection wait for an answer, the likeliest; the others follow as these are answered."""
+LARGEST_PART = 3000
+"""Larger parts of the graph are taken apart at their longest edges."""
+READ = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Two people who are alike."""
+
+    pair: Pair
+    distance: float
+    nearest: float
+
+
+def edges(collection: Collection, farthest: float) -> "QuerySet[Likeness]":
+    """Likenesses of people of whom suggestions are made, who may be one."""
+    shown = {f"{side}__{name}": value for side in ("first", "second") for name, value in _LIVING.items()}
+    return Likeness.objects.filter(
+        collection=collection, model_id=collection.active_model_id, distance__lte=farthest, together=False, **shown
+    )
+
+
+_LIVING = {"merged_into": None, "deleted_at": None, "hidden": False}
+
+
+def cluster_proposals(collection: Collection, beat: Callable[[], None]) -> Iterator[Proposal]:
+    """Three or more unknown people who are probably one. beat: called after each part of the graph."""
+    calibration = calibration_of(collection)
+    threshold = calibration.distance(DECISION)
+    for part in _parts(_unknown_edges(collection, threshold), LARGEST_PART):
+        for cluster in _clusters_of(collection, part, threshold):
+            if len(cluster.members) > 2:
+                yield _cluster(cluster, calibration)
+        beat()
+
+
+def _unknown_edges(collection: Collection, threshold: float) -> list[Edge]:
+    unknown = Identity.Kind.UNKNOWN
+    rows = edges(collection, threshold).filter(first__kind=unknown, second__kind=unknown).order_by("distance", "pk")
+    columns = ("first_id", "second_id", "distance", "nearest")
+    return [Edge((one, two), *rest) for one, two, *rest in rows.values_list(*columns).iterator(READ)]
+
+
+def _parts(found: list[Edge], largest: int) -> Iterator[list[Edge]]:
+    """What hangs together, as its edges; a part of too many people is joined by its shorter edges only."""
+    for part in _components(found):
+        if len({key for edge in part for key in edge.pair}) <= largest:
+            yield part
+        else:
+            ordered = sorted(part, key=lambda edge: edge.distance)
+            yield from _parts(ordered[: len(ordered) * 3 // 4], largest)
+
+
+def _components(found: list[Edge]) -> list[list[Edge]]:
+    parent: dict[UUID, UUID] = {}
+
+    def root(key: UUID) -> UUID:
+        while (above := parent.setdefault(key, key)) != key:
+            parent[key] = key = parent[above]
+        return key
+
+    for edge in found:
+        parent[root(edge.pair[0])] = root(edge.pair[1])
+    parts: dict[UUID, list[Edge]] = defaultdict(list)
+    for edge in found:
+        parts[root(edge.pair[0])].append(edge)
+    return list(parts.values())
+
+
+def _clusters_of(collection: Collection, part: list[Edge], threshold: float) -> list[Cluster[UUID]]:
+    members = {key for edge in part for key in edge.pair}
+    if len(members) < 3:
+        return []
+    never = [frozenset(pair) for pair in apart_among(members)]
+    refused = Suggestion.objects.filter(
+        collection=collection, kind=Kind.CLUSTER, state=State.REJECTED, identities__overlap=list(members)
+    )
+    never += [frozenset(people) for people in refused.values_list("identities", flat=True)]
+    faces = {key: person.faces for key, person in load(collection, members).items()}
+    return clusters(faces, [edge.pair for edge in part], threshold=threshold, never=never)
+
+
+def _cluster(cluster: Cluster[UUID], calibration: Calibration) -> Proposal:
+    similarity = round(calibration.similarity(cluster.distance), 4)
+    details = {"reason": "cluster", "similarity": similarity, "distance": round(cluster.distance, 4)}
+    return Proposal(Kind.CLUSTER, tuple(sorted(cluster.members)), similarity, details=details)
+
+
+def pair_proposals(collection: Collection, grouped: Iterable[Proposal]) -> list[Proposal]:
+    """Pairs of people who may be one, the likeliest first. Who stands in a cluster is asked about there: of its members
+    only those with a known person are pairs as well, the others once it is answered."""
+    calibration = calibration_of(collection)
+    clustered = {key for each in grouped for key in each.identities}
+    named, found = Counter[UUID](), list[Edge]()
+    for edge, unknown in _pair_edges(collection, calibration.distance(PAIRS_FROM)):
+        if unknown and not clustered.isdisjoint(edge.pair):
+            continue
+        if max(named[key] for key in edge.pair) < PAIRS_EACH:
+            named.update(edge.pair)
+            found.append(edge)
+        if len(found) >= MOST_OPEN:
+            break
+    return [_pair(edge, calibration, same) for edge, same in _with_same_pictures(_may_be_one(found))]
+
+
+def _pair_edges(collection: Collection, farthest: float) -> Iterator[tuple[Edge, bool]]:
+    """The nearest first, and whether both are unknown; without those that were refused for good."""
+    answered = Suggestion.objects.filter(
+        collection=collection,
+        state=State.REJECTED,
+        identities__contains=[OuterRef("first"), OuterRef("second")],
+        identities__len=2,
+    )
+    rows = edges(collection, farthest).exclude(Exists(answered)).order_by("distance", "pk")
+    columns = ("first_id", "second_id", "distance", "nearest", "first__kind", "second__kind")
+    for one, two, distance, nearest, *kinds in rows.values_list(*columns).iterator(READ):
+        yield Edge((one, two), distance, nearest), set(kinds) == {Identity.Kind.UNKNOWN}
+
+
+def _may_be_one(found: list[Edge]) -> list[Edge]:
+    apart: set[Pair] = set()
+    for start in range(0, len(found), 100):
+        apart |= apart_among({key for edge in found[start : start + 100] for key in edge.pair})
+    return [edge for edge in found if edge.pair not in apart]
+
+
+def _with_same_pictures(found: list[Edge]) -> Iterator[tuple[Edge, bool]]:
+    """Each pair, and whether the very same picture shows both: two faces of one picture do not look the same."""
+    for edge in found:
+        yield edge, edge.nearest < 1e-3 and _share_a_picture(edge.pair)
+
+
+def _share_a_picture(pair: Pair) -> bool:
+    mine = Portrait.objects.filter(identity=pair[0], deleted_at=None, sha256=OuterRef("sha256"))
+    return Portrait.objects.filter(Exists(mine), identity=pair[1], deleted_at=None).exists()
+
+
+def _pair(edge: Edge, calibration: Calibration, same_picture: bool) -> Proposal:
+    similarity = round(calibration.similarity(edge.distance), 4)
+    return Proposal(
+        Kind.DUPLICATE if same_picture else Kind.SAME_PERSON,
+        in_order(*edge.pair),
+        SAME_PICTURE if same_picture else similarity,
+        details={
+            "reason": "same_picture" if same_picture else "alike",
+            "similarity": similarity,
+            "distance": round(edge.distance, 4),
+            "nearest": round(edge.nearest, 4),
+        },
+    )

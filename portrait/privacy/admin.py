@@ -1,0 +1,49 @@
+"""Rules of retention, their reports, exports and proofs, for people."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from portrait.privacy.models import ErasureProof, RetentionReport, RetentionRule, SubjectExport
+
+
+class ReadOnly(ModelAdmin):
+    """Looked at only, by superusers too."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(RetentionRule)
+class RetentionRuleAdmin(ModelAdmin):
+    list_display = ["purpose", "collection", "days", "updated_at"]
+    list_filter = ["purpose"]
+    list_select_related = ["collection"]
+
+
+@admin.register(RetentionReport)
+class RetentionReportAdmin(ReadOnly):
+    list_display = ["started_at", "ended_at", "removed"]
+
+
+@admin.register(ErasureProof)
+class ErasureProofAdmin(ReadOnly):
+    list_display = ["id", "reference", "requested_by", "created_at", "finished_at"]
+    search_fields = ["=reference", "=id"]
+
+
+@admin.register(SubjectExport)
+class SubjectExportAdmin(ReadOnly):
+    list_display = ["id", "collection", "requested_by", "created_at", "ready_at", "expires_at", "downloads"]
+    list_select_related = ["collection"]
+    exclude = ["file", "identity"]

@@ -1,0 +1,93 @@
+"""`manage.py retention show|run|set|unset`: how long what is kept, and what goes by that."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from portrait.cameras.models import Camera
+from portrait.gallery.models import Collection
+from portrait.privacy.models import OF_THE_INSTALLATION, Purpose, RetentionRule
+from portrait.privacy.services.retention import Removed, run
+
+
+class Command(BaseCommand):
+    help = "Show and change how long what is kept, and remove what is kept no longer."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="do", required=True)
+        actions.add_parser("show", help="the rules, and those of the cameras")
+        running = actions.add_parser("run", help="remove what is due")
+        running.add_argument("--dry-run", action="store_true", help="only tell what would go")
+        setting = actions.add_parser("set", help="keep something for so many days")
+        setting.add_argument("purpose", choices=Purpose.values)
+        setting.add_argument("days", type=int)
+        unsetting = actions.add_parser("unset", help="keep it for good")
+        unsetting.add_argument("purpose", choices=Purpose.values)
+        for each in (setting, unsetting):
+            each.add_argument(
+                "--collection", metavar="NAME", help="only there; else in all without a rule of their own"
+            )
+
+    def handle(self, *args: Any, do: str, **options: Any) -> None:
+        actions: dict[str, Callable[..., None]] = {
+            "show": self._show,
+            "run": self._run,
+            "set": self._set,
+            "unset": self._unset,
+        }
+        actions[do](**options)
+
+    def _show(self, **options: Any) -> None:
+        found = {
+            (rule.purpose, rule.collection_id): rule for rule in RetentionRule.objects.select_related("collection")
+        }
+        for purpose in Purpose:
+            general = found.pop((purpose.value, None), None)
+            days = f"{general.days} days" if general else "for good"
+            self.stdout.write(f"{purpose.value:12} {days:12} {purpose.label}")
+            for rule in [rule for (name, _), rule in found.items() if name == purpose]:
+                self.stdout.write(f"{'':12} {rule.days} days in {rule.collection}")
+        for camera in Camera.objects.order_by("name"):
+            named = f"{camera.keep_named_h} h" if camera.keep_named_h is not None else "until deleted"
+            self.stdout.write(
+                f"camera {camera.name}: pictures {camera.keep_frames_h} h, unknown people {camera.keep_unnamed_h} h, "
+                f"known people {named}"
+            )
+
+    def _run(self, *, dry_run: bool, **options: Any) -> None:
+        removed = run(dry_run=dry_run)
+        for each in removed:
+            self.stdout.write(_line(each))
+        if not removed:
+            self.stdout.write("Nothing is due.")
+
+    def _set(self, *, purpose: str, days: int, collection: str | None, **options: Any) -> None:
+        if days < 1:
+            raise CommandError("Days: at least 1.")
+        if collection is not None and purpose in OF_THE_INSTALLATION:
+            raise CommandError(f"Of {purpose!r} there is one rule for all collections.")
+        where = _collection(collection)
+        RetentionRule.objects.update_or_create(purpose=purpose, collection=where, defaults={"days": days})
+        self.stdout.write(f"{purpose}: {days} days in {where or 'all collections without a rule of their own'}.")
+
+    def _unset(self, *, purpose: str, collection: str | None, **options: Any) -> None:
+        where = _collection(collection)
+        if not RetentionRule.objects.filter(purpose=purpose, collection=where).delete()[0]:
+            raise CommandError("There is no such rule.")
+        self.stdout.write(f"{purpose}: no rule any more.")
+
+
+def _collection(name: str | None) -> Collection | None:
+    if name is None:
+        return None
+    found = Collection.objects.filter(name=name).first()
+    if found is None:
+        raise CommandError(f"There is no collection {name!r}.")
+    return found
+
+
+def _line(removed: Removed) -> str:
+    where = f" in {removed.collection}" if removed.collection else ""
+    return f"{removed.purpose:12} {removed.count:8}{where}: {removed.why}"

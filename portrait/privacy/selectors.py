@@ -1,0 +1,62 @@
+"""Reads of exports, proofs and rules; whom a request about a person is about."""
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from portrait.core.errors import NotFoundError
+from portrait.core.principal import Principal
+from portrait.gallery.models import Identity
+from portrait.gallery.selectors import as_uuid
+from portrait.privacy.models import ErasureProof, RetentionRule, SubjectExport
+
+
+def find_subject(principal: Principal, wanted: str) -> Identity:
+    """The person that an id means, deleted and merged ones too: the one whom they were merged into.
+
+    Raises:
+        NotFoundError: there is none within the caller's reach.
+    """
+    key = as_uuid(wanted)
+    row = Identity.objects.select_related("collection").filter(pk=key).first() if key else None
+    if row is None:
+        raise NotFoundError("There is no such identity.")
+    principal.require_collection(row.collection_id, "identity")
+    while row.merged_into is not None:
+        row = row.merged_into
+    return row
+
+
+def people_of(identity: Identity) -> list[UUID]:
+    """A person's id, and those of everybody who was merged into them: the last to be merged stand last."""
+    found, new = [identity.pk], [identity.pk]
+    while new:
+        rows = Identity.objects.filter(merged_into__in=new).exclude(pk__in=found)
+        new = list(rows.order_by("pk").values_list("pk", flat=True))
+        found += new
+    return found
+
+
+def visible_exports(principal: Principal) -> "QuerySet[SubjectExport]":
+    """Those within reach; nobody who is bound to cameras sees any."""
+    principal.require_no_camera()
+    exports = SubjectExport.objects.select_related("collection")
+    if principal.collection_ids is not None:
+        exports = exports.filter(collection_id__in=principal.collection_ids)
+    return exports
+
+
+def visible_proofs(principal: Principal) -> "QuerySet[ErasureProof]":
+    """Those within reach."""
+    principal.require_no_camera()
+    if principal.collection_ids is None:
+        return ErasureProof.objects.all()
+    return ErasureProof.objects.filter(collection_id__in=principal.collection_ids)
+
+
+def visible_rules(principal: Principal) -> "QuerySet[RetentionRule]":
+    """Those within reach, and the ones for all collections."""
+    rules = RetentionRule.objects.select_related("collection")
+    if principal.collection_ids is None:
+        return rules
+    return rules.filter(collection_id__in=principal.collection_ids) | rules.filter(collection=None)

@@ -1,0 +1,245 @@
+"""What is kept no longer, by purpose and rule. By small steps, each safe to be done twice at once.
+
+What cameras saw goes by the cameras' own rules (`sightings.services.retention`). Whoever goes by a rule here goes the
+same way as somebody who asked for it: rows, vectors, files, journal, and a proof.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.apps import apps
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from portrait.audit.models import Action, AuditEntry
+from portrait.audit.selectors import entries_about
+from portrait.audit.services import MIN_KEEP, AuditUnavailableError, purge, system
+from portrait.core.errors import ConflictError
+from portrait.gallery.models import Change, Collection, Identity, Portrait
+from portrait.jobs.models import Job
+from portrait.jobs.services import delete_ended
+from portrait.privacy.models import ErasureProof, Purpose, RetentionReport, RetentionRule, SubjectExport
+from portrait.privacy.selectors import people_of
+from portrait.privacy.services.erasing import erase
+from portrait.privacy.services.exporting import remove_expired
+from portrait.sightings.models import Sighting, Watch
+
+logger = logging.getLogger(__name__)
+
+BUDGET_S = 300.0
+CHUNK = 500
+KEEP_REPORTS = timedelta(days=400)
+ACTOR = system("retention")
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How much one rule took away, or would take away. days: of the rule; None: a date that a person said."""
+
+    purpose: str
+    collection: str | None
+    days: int | None
+    count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    now: datetime
+    until_s: float
+    dry: bool
+
+    def before(self, days: int) -> datetime:
+        return self.now - timedelta(days=days)
+
+    @property
+    def time_is_up(self) -> bool:
+        return time.monotonic() >= self.until_s
+
+
+def run(*, dry_run: bool = False, now: datetime | None = None, budget_s: float = BUDGET_S) -> list[Removed]:
+    """Remove what is due, and tell what that was; dry_run: only tell. What is not done in its time is for the next."""
+    this = _Run(now or timezone.now(), time.monotonic() + budget_s, dry_run)
+    report = None if dry_run else RetentionReport.objects.create()
+    removed = []
+    for step in _steps(this):
+        try:
+            removed += [each for each in step() if each.count]
+        except Exception:  # one rule that fails does not stop the others
+            logger.exception("a rule of retention could not be followed to its end")
+    if report is not None:
+        _close(report, removed)
+    return removed
+
+
+def _close(report: RetentionReport, removed: list[Removed]) -> None:
+    """A run that removed nothing leaves no report."""
+    RetentionReport.objects.filter(started_at__lt=timezone.now() - KEEP_REPORTS).delete()
+    if removed:
+        report.removed, report.ended_at = [asdict(each) for each in removed], timezone.now()
+        report.save()
+    else:
+        report.delete()
+
+
+def _steps(this: _Run) -> Iterator[Callable[[], list[Removed]]]:
+    yield lambda: [_expired_people(this)]
+    yield lambda: [_expired_exports(this)]
+    for rule in rules():
+        yield lambda rule=rule: [_follow(this, rule)]  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule, and where it counts: in one collection; where that is None, in all but those that have their own."""
+
+    purpose: str
+    days: int
+    collection: Collection | None
+    except_ids: frozenset[UUID] = frozenset()
+
+    def within(self, field: str) -> Q:
+        """Rows that it is about; field: the column with the collection's id."""
+        if self.collection is not None:
+            return Q(**{field: self.collection.pk})
+        return ~Q(**{f"{field}__in": list(self.except_ids)})
+
+
+def rules() -> list[Rule]:
+    """All rules, the collections' own first."""
+    rows = list(RetentionRule.objects.select_related("collection").order_by(F("collection").asc(nulls_last=True), "pk"))
+    own: dict[str, set[UUID]] = {}
+    for row in rows:
+        if row.collection_id is not None:
+            own.setdefault(row.purpose, set()).add(row.collection_id)
+    return [Rule(row.purpose, row.days, row.collection, frozenset(own.get(row.purpose, ()))) for row in rows]
+
+
+def _follow(this: _Run, rule: Rule) -> Removed:
+    count = _FOLLOWED[rule.purpose](this, rule)
+    name = rule.collection.name if rule.collection else None
+    return Removed(rule.purpose, name, rule.days, count, f"kept for {rule.days} days: {Purpose(rule.purpose).label}")
+
+
+def _expired_people(this: _Run) -> Removed:
+    """Whom somebody wanted to be kept until a day."""
+    over = Identity.objects.filter(keep_until__lt=this.now.date(), merged_into=None)
+    count = _erase_all(this, over, "keep_until", lambda _: True)
+    return Removed("keep_until", None, None, count, "kept until a day that is over")
+
+
+def _expired_exports(this: _Run) -> Removed:
+    over = SubjectExport.objects.filter(expires_at__lte=this.now)
+    count = over.count() if this.dry else remove_expired()
+    return Removed("exports", None, 1, count, "zips of subject exports are kept for a day")
+
+
+def _erase_all(this: _Run, people: "QuerySet[Identity]", why: str, due: Callable[[Identity], bool]) -> int:
+    """due: what a query cannot tell of somebody."""
+    count = 0
+    for identity in people.order_by("pk").iterator(CHUNK):
+        if this.time_is_up:
+            break
+        if due(identity) and (this.dry or _erase(identity, people, why)):
+            count += 1
+    return count
+
+
+def _erase(identity: Identity, people: "QuerySet[Identity]", why: str) -> bool:
+    if not people.filter(pk=identity.pk).exists():  # seen, or changed, meanwhile
+        return False
+    try:
+        erase(identity=identity, principal=ACTOR, why=why)
+    except (ConflictError, AuditUnavailableError) as error:
+        logger.warning("the person %s stays until the next run: %s", identity.pk, error)
+        return False
+    return True
+
+
+def _unused(rule: Rule, kind: str, before: datetime) -> "QuerySet[Identity]":
+    """People of whom nothing happened since: not seen, no portrait added, nothing changed. Not those whom somebody
+    looks for, and not those who are kept until a day that is to come."""
+    mine = {"identity": OuterRef("pk")}
+    people = Identity.objects.filter(rule.within("collection_id"), kind=kind, merged_into=None, updated_at__lt=before)
+    return people.filter(
+        ~Exists(Sighting.objects.filter(**mine, last_seen__gte=before)),
+        ~Exists(Portrait.objects.filter(**mine, created_at__gte=before)),
+        ~Exists(Watch.objects.filter(**mine, enabled=True)),
+        keep_until=None,
+    )
+
+
+def _people(this: _Run, rule: Rule) -> int:
+    """Known or unknown ones, whom nobody's question named since either."""
+    before = this.before(rule.days)
+    asked = AuditEntry.objects.filter(action__in=[Action.RECOGNIZE, Action.SEARCH, Action.CAPTION], at__gte=before)
+
+    def nobody_asked(identity: Identity) -> bool:
+        return not (entries_about(people_of(identity)) & asked).exists()
+
+    return _erase_all(this, _unused(rule, rule.purpose, before), rule.purpose, nobody_asked)
+
+
+def _journal(this: _Run, rule: Rule) -> int:
+    """What was changed is forgotten, that something was is not. Such a change cannot be undone any more."""
+    old = Change.objects.filter(rule.within("collection_id"), at__lt=this.before(rule.days))
+    old = old.exclude(steps=[], details={"expired": True})
+    if this.dry:
+        return old.count()
+    return sum(_in_chunks(this, old, lambda some: some.update(steps=[], details={"erased": True, "expired": True})))
+
+
+def _suggestions(this: _Run, rule: Rule) -> int:
+    """Answers "no" are kept: they are what keeps a question from being asked again."""
+    model = apps.get_model("curation.Suggestion")
+    old = model._default_manager.filter(
+        rule.within("collection_id"), state__in=["confirmed", "stale"], updated_at__lt=this.before(rule.days)
+    )
+    return old.count() if this.dry else sum(_in_chunks(this, old, lambda some: some.delete()[0]))
+
+
+def _reports(this: _Run, rule: Rule) -> int:
+    before = this.before(rule.days)
+    ended = Job.objects.filter(rule.within("collection_id"), finished_at__lt=before)
+    imports = apps.get_model("transfer.Import")._default_manager.filter(
+        rule.within("collection_id"), finished_at__lt=before
+    )
+    if this.dry:
+        return ended.count() + imports.count()
+    return delete_ended(jobs=ended) + sum(_in_chunks(this, imports, lambda some: some.delete()[0]))
+
+
+def _audit(this: _Run, rule: Rule) -> int:
+    before = this.before(rule.days)
+    if this.dry:
+        return AuditEntry.objects.filter(at__lt=min(before, this.now - MIN_KEEP)).count()
+    return purge(before=before)
+
+
+def _proofs(this: _Run, rule: Rule) -> int:
+    old = ErasureProof.objects.filter(rule.within("collection_id"), finished_at__lt=this.before(rule.days))
+    return old.count() if this.dry else sum(_in_chunks(this, old, lambda some: some.delete()[0]))
+
+
+def _in_chunks(this: _Run, rows: "QuerySet", step: "Callable[[QuerySet], int]") -> Iterator[int]:  # type: ignore[type-arg]
+    """Do a step with some rows after others, until there are none or the time is up; answers what each step does."""
+    while not this.time_is_up:
+        some = list(rows.order_by("pk").values_list("pk", flat=True)[:CHUNK])
+        if not some:
+            return
+        yield step(rows.model._default_manager.filter(pk__in=some))
+
+
+_FOLLOWED: dict[str, Callable[[_Run, Rule], int]] = {
+    Purpose.KNOWN: _people,
+    Purpose.UNKNOWN: _people,
+    Purpose.JOURNAL: _journal,
+    Purpose.SUGGESTIONS: _suggestions,
+    Purpose.REPORTS: _reports,
+    Purpose.AUDIT: _audit,
+    Purpose.PROOFS: _proofs,
+}

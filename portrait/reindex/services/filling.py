@@ -1,0 +1,186 @@
+"""Vectors that are missing are made: out of those of the network behind a model, or out of pictures.
+
+Everything here can be done twice, by several at once, and be cut off at any moment: what is there is left alone.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet
+
+from inference.faces.embed import Embedder
+from inference.types import FloatArray
+from portrait.core.database import release_connection
+from portrait.core.pipelines import embedder
+from portrait.gallery.models import EmbeddingModel, Portrait, PortraitEmbedding
+from portrait.gallery.services.spaces import lock_models
+from portrait.gallery.vectors import as_array, network_of, project, stored_values
+from portrait.reindex import gaps
+from portrait.reindex.live import give_way
+from portrait.reindex.services import pictures
+from portrait.sightings.models import Detection, DetectionEmbedding
+
+logger = logging.getLogger(__name__)
+
+PROJECTED_STEP = 500
+"""Rows in one transaction where no picture is looked at."""
+
+
+Vectors = dict[Any, FloatArray]
+"""By primary key of their rows."""
+
+
+@dataclass(slots=True)
+class Filled:
+    """How many vectors were made, and how many rows have neither a usable picture nor a vector to make one of."""
+
+    made: int = 0
+    impossible: int = 0
+
+    def add(self, other: "Filled") -> None:
+        self.made += other.made
+        self.impossible += other.impossible
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be made. from_pictures: also where a stored vector of the network would do."""
+
+    collection_id: UUID
+    model: EmbeddingModel
+    from_pictures: bool = False
+    other: EmbeddingModel | None = None
+    """A model whose vectors tell which detections are exemplars."""
+
+
+def fill(wanted: Wanted, *, most: int | None = None) -> Filled:
+    """Make all that is missing (at most so many), and mend what is astray."""
+    done = fill_portraits(wanted, gaps.portraits_without(wanted.collection_id, wanted.model), most=most)
+    left = None if most is None else max(0, most - done.made)
+    done.add(fill_detections(wanted, gaps.detections_without(wanted.collection_id, wanted.model), most=left))
+    gaps.mend_strays(wanted.collection_id, wanted.model, wanted.other)
+    return done
+
+
+def fill_portraits(wanted: Wanted, rows: "QuerySet[Portrait]", *, most: int | None = None) -> Filled:
+    """rows: without a vector by the model, in order of their ids."""
+    kind = _Kind(PortraitEmbedding, "portrait_id", pictures.of_portraits, _keep_portraits)
+    return _fill(wanted, kind, rows, most)
+
+
+def fill_detections(wanted: Wanted, rows: "QuerySet[Detection]", *, most: int | None = None) -> Filled:
+    """rows: as above."""
+    kind = _Kind(DetectionEmbedding, "detection_id", pictures.of_detections, _keep_detections)
+    return _fill(wanted, kind, rows.select_related("frame"), most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What differs between portraits and detections."""
+
+    table: Any
+    key: str
+    look: Callable[[Sequence[Any], Embedder], Vectors]
+    keep: Callable[[Wanted, Vectors], int]
+
+
+def _fill(wanted: Wanted, kind: _Kind, rows: "QuerySet[Any]", most: int | None) -> Filled:
+    """Step by step through the ids, each step in a transaction of its own."""
+    done, last = Filled(), None
+    while most is None or done.made < most:
+        step = give_way()
+        by_vectors = not wanted.from_pictures and wanted.model.source_id is not None
+        some = list((rows if last is None else rows.filter(pk__gt=last))[: PROJECTED_STEP if by_vectors else step])
+        if not some:
+            break
+        last = some[-1].pk
+        found = _stored(kind, wanted.model, [row.pk for row in some]) if by_vectors else {}
+        left = [row for row in some if row.pk not in found]
+        for start in range(0, len(left), step):
+            found |= _looked(kind, wanted.model, left[start : start + step])
+        done.made += kind.keep(wanted, found)
+        done.impossible += len(some) - len(found)
+    return done
+
+
+def _looked(kind: _Kind, model: EmbeddingModel, rows: Sequence[Any]) -> Vectors:
+    release_connection()
+    return _projected(model, kind.look(rows, embedder(network_of(model))))
+
+
+def _stored(kind: _Kind, model: EmbeddingModel, keys: Sequence[Any]) -> Vectors:
+    """The model's vectors out of those of its network, as far as these are stored."""
+    rows = kind.table.objects.filter(model_id=model.source_id, **{f"{kind.key}__in": keys})
+    found = rows.values_list(kind.key, "vector", "half")
+    return _projected(model, {row: as_array(vector if vector is not None else half) for row, vector, half in found})
+
+
+def _projected(model: EmbeddingModel, seen: Vectors) -> Vectors:
+    if not seen:
+        return {}
+    vectors = project(model, np.stack(list(seen.values())))
+    return dict(zip(seen, vectors, strict=True))
+
+
+def _keep_portraits(wanted: Wanted, found: Vectors) -> int:
+    """Those that are still there, with what their rows say at this moment."""
+    with transaction.atomic():
+        lock_models(wanted.collection_id)
+        held = Portrait.objects.filter(pk__in=_hold(Portrait, found))
+        rows = [
+            PortraitEmbedding(
+                portrait=row,
+                model=wanted.model,
+                collection_id=wanted.collection_id,
+                identity_id=row.identity_id,
+                live=_is_live(row),
+                **stored_values(wanted.model, found[row.pk]),
+            )
+            for row in held.select_related("identity")
+        ]
+        return _insert(PortraitEmbedding, rows)
+
+
+def _is_live(row: Portrait) -> bool:
+    who = row.identity
+    return row.deleted_at is None and who.deleted_at is None and who.merged_into_id is None
+
+
+def _keep_detections(wanted: Wanted, found: Vectors) -> int:
+    with transaction.atomic():
+        lock_models(wanted.collection_id)
+        others = DetectionEmbedding.objects.filter(detection__in=found, exemplar=True)
+        exemplars = set(others.values_list("detection_id", flat=True))
+        held = Detection.objects.filter(pk__in=_hold(Detection, found))
+        rows = [
+            DetectionEmbedding(
+                detection=row,
+                model=wanted.model,
+                collection_id=wanted.collection_id,
+                camera_id=row.camera_id,
+                captured_at=row.captured_at,
+                exemplar=row.pk in exemplars,
+                **stored_values(wanted.model, found[row.pk]),
+            )
+            for row in held
+        ]
+        return _insert(DetectionEmbedding, rows)
+
+
+def _hold(table: type[Model], keys: Iterable[Any]) -> list[Any]:
+    """Those rows that nobody deletes or gives to somebody else until the transaction ends. Who is about to do so is not
+    waited for: what it leaves is made later."""
+    name = connection.ops.quote_name(table._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM {name} WHERE id = ANY(%s) FOR KEY SHARE SKIP LOCKED", [list(keys)])  # noqa: S608
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _insert(table: Any, rows: Iterable[Model]) -> int:
+    """Those that are there already stay as they are."""
+    return len(table.objects.bulk_create(rows, ignore_conflicts=True))

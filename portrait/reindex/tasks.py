@@ -1,0 +1,39 @@
+"""Celery's side of re-indexing."""
+
+import logging
+
+from celery import shared_task
+
+from portrait.gallery.models import Collection
+from portrait.gallery.services.spaces import models_of
+from portrait.jobs.models import Job
+from portrait.jobs.tasks import enqueue_job
+from portrait.reindex.handlers import starting_again
+from portrait.reindex.models import Reindex
+from portrait.reindex.services.filling import Wanted, fill
+
+logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 20_000
+"""So many vectors of a collection and model in one run: the schedule comes again."""
+
+
+def enqueue(reindex: Reindex) -> None:
+    """Give the broker a re-index's newest job; to be called after the commit."""
+    job = Job.objects.filter(pk=reindex.job_id).first() if reindex.job_id else None
+    if job is not None:
+        enqueue_job(job)
+
+
+@shared_task
+def fill_missing() -> None:
+    """Make what collections lack of the models they use or keep, after a crash or an import; bring on re-indexes that
+    nobody brings on. Safe to run twice, and at the same time."""
+    starting_again()
+    for collection_id in Collection.objects.order_by("pk").values_list("pk", flat=True):
+        models = models_of(collection_id)
+        for model in models.all:
+            other = models.active if model != models.active else None
+            done = fill(Wanted(collection_id, model, other=other), most=MOST_AT_ONCE)
+            if done.made:
+                logger.warning("collection %s lacked %d vectors by %s: made now", collection_id, done.made, model)

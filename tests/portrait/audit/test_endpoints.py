@@ -1,0 +1,182 @@
+"""Who asks about a face is logged; who cannot be logged gets no answer."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import DatabaseError, connection
+from django.test import Client
+from rest_framework.test import APIClient
+
+from portrait.audit.models import AuditEntry, AuditSubject
+from portrait.audit.services import sha256_of
+from portrait.core.models import ApiKey, Scope
+from portrait.core.services import create_api_key
+from portrait.demo.photos import COLLINS, HOPPER, built_in
+from portrait.gallery.models import Collection, Identity
+from portrait.gallery.services.identities import delete_identity
+from tests.api_clients import MakeClient, b64, plain_jpeg
+from tests.portrait.sightings import seen
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def hopper(collection: Collection) -> Identity:
+    return seen.enrol(collection, "Grace Brewster", "hopper")
+
+
+def last() -> AuditEntry:
+    return AuditEntry.objects.latest("id")
+
+
+PROBE = built_in().people[HOPPER][0].data
+
+
+def ask(client: APIClient, path: str, collection: Collection, **body: Any) -> Any:
+    return client.post(f"/api/v1/{path}", {"collection": collection.name, **body}, format="json")
+
+
+def test_a_recognition_is_logged(make_client: MakeClient, collection: Collection, hopper: Identity) -> None:
+    client = make_client(Scope.READ, [collection])
+    answer = ask(client, "recognize", collection, image=b64(PROBE))
+    assert answer.json()["faces"][0]["candidates"][0]["identity"]["name"] == "Grace Brewster"
+    row = last()
+    key = ApiKey.objects.latest("created_at")
+    assert (row.action, row.actor_kind, row.actor_id, row.actor) == ("recognize", "key", str(key.pk), "test")
+    assert row.collection_id == collection.pk
+    assert row.probe_sha256 == sha256_of(PROBE)
+    assert (row.details["faces"], row.details["named"]) == (1, 1)
+    assert AuditSubject.objects.get(pk__in=row.subjects).identity_id == hopper.pk
+    assert row.request_id == answer["X-Request-ID"]
+    assert row.address is None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT e::text FROM audit_auditentry e WHERE id = %s", [row.pk])
+        text = cursor.fetchone()[0]
+    assert "Grace" not in text
+    assert str(hopper.pk) not in text
+    assert len(text) < 2000  # no picture
+
+
+def test_a_picture_without_a_face_is_logged_too(reader: APIClient, collection: Collection) -> None:
+    assert ask(reader, "recognize", collection, image=b64(plain_jpeg())).json() == {"faces": []}
+    assert last().details["faces"] == 0
+
+
+def test_search_verify_and_caption_are_logged(reader: APIClient, collection: Collection, hopper: Identity) -> None:
+    assert ask(reader, "search", collection, image=b64(PROBE)).status_code == 200
+    assert (last().action, last().details["identities"]) == ("search", 1)
+    other = built_in().people[COLLINS][0].data
+    body = {"image_a": b64(PROBE), "image_b": b64(other)}
+    assert reader.post("/api/v1/verify", body, format="json").json()["same"] is False
+    assert (last().action, last().collection_id) == ("verify", None)
+    assert last().probe_sha256 == sha256_of(PROBE)
+    assert last().details == {"same": False, "second_probe_sha256": sha256_of(other)}
+    before = AuditEntry.objects.count()
+    told = ask(reader, "caption", collection, images=[b64(PROBE), b64(plain_jpeg())], model="describe")
+    assert told.status_code == 200, told.content
+    rows = AuditEntry.objects.order_by("-id")[: AuditEntry.objects.count() - before]
+    assert [(row.action, row.details) for row in rows] == [("caption", {"faces": 0}), ("caption", {"faces": 1})]
+    before = AuditEntry.objects.count()
+    ask(reader, "caption", collection, image=b64(PROBE), model="describe", people=False)
+    assert AuditEntry.objects.count() == before  # nobody asked who it is
+
+
+def test_a_refused_question_is_not_logged_as_an_answered_one(make_client: MakeClient, collection: Collection) -> None:
+    before = AuditEntry.objects.count()
+    client = make_client(Scope.READ, [])
+    assert ask(client, "recognize", collection, image=b64(PROBE)).status_code == 404
+    assert AuditEntry.objects.count() == before
+
+
+@pytest.mark.parametrize("path", ["recognize", "search", "verify", "caption"])
+def test_what_cannot_be_logged_is_not_answered(
+    path: str, reader: APIClient, collection: Collection, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any, **kwargs: Any) -> None:
+        raise DatabaseError("no space left on device")
+
+    monkeypatch.setattr(AuditEntry, "save", fails)
+    body = {"image_a": b64(PROBE), "image_b": b64(PROBE)} if path == "verify" else {"image": b64(PROBE)}
+    if path != "verify":
+        body["collection"] = collection.name
+    answer = reader.post(f"/api/v1/{path}", body, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "audit_unavailable")
+    assert "Grace" not in answer.content.decode()
+
+
+def test_the_address_only_where_it_is_asked_for(reader: APIClient, collection: Collection, settings: Any) -> None:
+    from dataclasses import replace
+
+    settings.PORTRAIT = replace(settings.PORTRAIT, audit_address=True)
+    reader.credentials(HTTP_X_REQUEST_ID="mine-1")
+    ask(reader, "recognize", collection, image=b64(plain_jpeg()))
+    answer = reader.post("/api/v1/recognize", {"image": b64(plain_jpeg())}, HTTP_X_REQUEST_ID="mine-1", format="json")
+    assert answer["X-Request-ID"] == "mine-1"
+    assert (last().address, last().request_id) == ("127.0.0.1", "mine-1")
+    answer = reader.post("/api/v1/recognize", {"image": b64(plain_jpeg())}, HTTP_X_REQUEST_ID="a b\n", format="json")
+    assert last().request_id == answer["X-Request-ID"] != "a b\n"
+
+
+def test_the_list_filters_pages_and_logs_itself(
+    make_client: MakeClient, admin: APIClient, collection: Collection, other_collection: Collection, hopper: Identity
+) -> None:
+    reader = make_client(Scope.READ)
+    for _ in range(3):
+        ask(reader, "recognize", collection, image=b64(PROBE))
+    ask(reader, "recognize", other_collection, image=b64(plain_jpeg()))
+    page = admin.get("/api/v1/audit", {"collection": str(collection.pk), "page_size": 2, "action": "recognize"}).json()
+    assert len(page["results"]) == 2
+    assert page["results"][0]["identities"] == [str(hopper.pk)]
+    assert page["results"][0]["erased"] == 0
+    assert len(admin.get(page["next"]).json()["results"]) == 1
+    assert last().action == "read"
+    found = admin.get("/api/v1/audit", {"identity": str(hopper.pk), "action": "recognize"}).json()["results"]
+    assert len(found) == 3
+    mine = make_client(Scope.ADMIN, [collection])
+    told = mine.get("/api/v1/audit").json()["results"]
+    assert told
+    assert {row["collection"] for row in told} == {str(collection.pk)}
+    assert mine.get("/api/v1/audit", {"collection": str(other_collection.pk)}).json()["results"] == []
+    for bad in ({"since": "x"}, {"action": "nonsense"}, {"colection": "x"}, {"identity": "1"}):
+        assert admin.get("/api/v1/audit", bad).status_code == 400
+    assert admin.get("/api/v1/audit", {"actor": "a\0b"}).status_code in {200, 400}
+
+
+def test_nobody_changes_it_through_the_api(admin: APIClient) -> None:
+    for method in ("post", "put", "patch", "delete"):
+        assert getattr(admin, method)("/api/v1/audit").status_code == 405
+
+
+def test_a_cameras_key_sees_nothing(collection: Collection) -> None:
+    _, key = create_api_key(name="c", scope=Scope.ADMIN, collection_ids=[collection.pk], camera_ids=[])
+    assert APIClient(HTTP_AUTHORIZATION=f"Api-Key {key}").get("/api/v1/audit").status_code == 403
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_is_deleted_for_good_is_nobody_in_the_log(reader: APIClient, admin: APIClient) -> None:
+    collection = Collection.objects.get(name="default")
+    hopper = seen.enrol(collection, "Grace Brewster", "hopper")
+    ask(reader, "recognize", collection, image=b64(PROBE))
+    row = last()
+    delete_identity(identity=hopper)
+    assert not AuditSubject.objects.filter(pk__in=row.subjects).exists()
+    (told,) = [each for each in admin.get("/api/v1/audit").json()["results"] if each["id"] == row.pk]
+    assert (told["identities"], told["erased"]) == ([], 1)
+
+
+def test_the_admin_only_looks(client: Client, reader: APIClient, collection: Collection) -> None:
+    User.objects.create_superuser("root", password="pw")
+    client.login(username="root", password="pw")
+    ask(reader, "recognize", collection, image=b64(plain_jpeg()))
+    row = last()
+    page = client.get("/admin/audit/auditentry/")
+    assert page.status_code == 200
+    assert "recognize" in page.content.decode()
+    assert (last().action, last().actor_kind, last().actor) == ("read", "user", "root")
+    assert client.get(f"/admin/audit/auditentry/{row.pk}/change/").status_code == 200
+    assert client.get("/admin/audit/auditentry/add/").status_code == 403
+    assert client.post(f"/admin/audit/auditentry/{row.pk}/delete/", {"post": "yes"}).status_code == 403
+    data = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+    client.post("/admin/audit/auditentry/", data)
+    assert AuditEntry.objects.filter(pk=row.pk).exists()
