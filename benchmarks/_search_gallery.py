@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 from django.db import connection, transaction
+from numpy.typing import NDArray
 
 from benchmarks import _search_copy as rows
 from benchmarks._search_population import DIMS, PORTRAITS_A_PERSON, Population, Vectors
 from inference.config import DLIB_RESNET
 from portrait.gallery.indexes import create_hnsw_index, index_name
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
+
+Numbers = NDArray[np.int64]
 
 TENANTS = 100
 BUILD_MEMORY, BUILD_WORKERS = "2GB", 1
@@ -89,23 +92,26 @@ def _load(gallery: Gallery) -> EmbeddingModel:
     random = np.random.default_rng([gallery.size, gallery.tenants])
     first = 0
     for pictures in Population().portraits(gallery.size):
-        owners = np.arange(first, first + len(pictures)) % gallery.tenants  # all tenants grow at the same time
-        _copy(model, keys[owners], pictures, random)
+        numbers = np.arange(first, first + len(pictures))
+        _copy(model, numbers, keys[numbers % gallery.tenants], pictures, random)  # all tenants grow at the same time
         first += len(pictures)
     return model
 
 
-def _copy(model: EmbeddingModel, tenants: rows.Bytes, pictures: Vectors, random: np.random.Generator) -> None:
-    """One chunk. tenants: (people, 16), each person's collection; pictures: (people, each, DIMS)."""
+def _copy(
+    model: EmbeddingModel, numbers: Numbers, tenants: rows.Bytes, pictures: Vectors, random: np.random.Generator
+) -> None:
+    """One chunk of people: their numbers, collections (people, 16) and pictures (people, each, DIMS)."""
     now = np.array([MICROSECONDS_TO_2026], ">i8").tobytes()
     people, count = len(pictures), pictures.shape[0] * PORTRAITS_A_PERSON
     person, portrait = rows.uuids(people, random), rows.uuids(count, random)
+    name = rows.texts("p", numbers.astype(">u4").view(np.uint8).reshape(people, 4))
     owner = person.repeat(PORTRAITS_A_PERSON, axis=0)
     dates: dict[str, rows.Column] = {"created_at": now, "updated_at": now}
     rows.copy(
         Identity,
         people,
-        {"id": person, **dates, "collection_id": tenants, "name": rows.texts("p", person[:, :4])}
+        {"id": person, **dates, "collection_id": tenants, "name": name}
         | {"metadata": b"\1{}", "action": b"", "kind": b"known", "hidden": b"\0", "consent": b""},
     )
     one = np.array([1], ">i4").tobytes()

@@ -11,12 +11,12 @@ small faces that scikit-image carries. Only figures are kept. What they say, and
 - Pictures of one person differ in about as many directions, of which few are those that people differ in: `deviation`
   lies for `ALIGNED` of its energy along the people's axes, for the rest along others.
 - Some pictures of a person are harder than others: `difficulty` is log-normal.
-- Small and blurred faces say less: they are all moved the same way (`shift`, along one direction) and lie nearer to one
-  another (`sharpness` below 1), whoever they show. `QUALITIES`: photos; small faces, as the enlarged ones; poor ones, as
-  the clip's blurred tracks, of which some get into every collection.
+- Small and blurred faces say less: they are all moved the same way (`shift`, along one direction) and lie nearer to
+  one another (`sharpness` below 1), whoever they show. `QUALITIES`: photos; small faces, as the enlarged ones; poor
+  ones, as the clip's blurred tracks, of which some get into every collection.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +35,10 @@ BETWEEN, WITHIN = 0.26, 0.0925
 """Variance of `person` and of `deviation`: 0.839 and 0.43, the measured median distances, squared and halved."""
 BETWEEN_SPECTRUM, WITHIN_SPECTRUM = (1.2, 3.0), (1.3, 3.0)
 """(a, k): the k-th axis has variance in proportion to (k + k0) ** -a."""
-ALIGNED = 0.4
+ALIGNED = 0.25
 DIFFICULTY = 0.15
-QUALITIES = ((1.0, 0.0, 0.75), (0.87, 0.12, 0.20), (0.6, 0.33, 0.05))
+Quality = tuple[float, float, float]
+QUALITIES: tuple[Quality, Quality, Quality] = ((1.0, 0.0, 0.75), (0.87, 0.12, 0.20), (0.6, 0.33, 0.05))
 """(sharpness, shift, share of the pictures): photos, small faces, poor pictures."""
 
 
@@ -60,13 +61,15 @@ class Population:
             random = np.random.default_rng([self.seed, 1, number])
             yield random.standard_normal((min(CHUNK_PEOPLE, count - first), DIMS), np.float32) * scale
 
-    def pictures(self, people: Vectors, each: int, random: np.random.Generator) -> Vectors:
+    def pictures(
+        self, people: Vectors, each: int, random: np.random.Generator, qualities: Sequence[Quality] = QUALITIES
+    ) -> Vectors:
         """New pictures of people (n, DIMS); float32 (n, each, DIMS)."""
         scale, shape = _spectrum(*WITHIN_SPECTRUM, WITHIN), (len(people), each)
         along = random.standard_normal((*shape, DIMS), np.float32) * (scale * np.float32(ALIGNED**0.5))
         across = random.standard_normal((*shape, DIMS), np.float32) * (scale * np.float32((1 - ALIGNED) ** 0.5))
         difficulty = random.lognormal(0, DIFFICULTY, (*shape, 1)).astype(np.float32)
-        sharpness, shift, shares = np.array(QUALITIES, np.float32).T
+        sharpness, shift, shares = np.array(qualities, np.float32).T
         quality = random.choice(len(shares), (*shape, 1), p=shares / shares.sum())
         rows = people[:, None] + difficulty * (along + across @ self._other_axes())
         return self._direction(5) * MEAN_LENGTH + self._direction(7) * shift[quality] + sharpness[quality] * rows
@@ -76,11 +79,14 @@ class Population:
         for number, people in enumerate(self.people(count // PORTRAITS_A_PERSON)):
             yield self.pictures(people, PORTRAITS_A_PERSON, np.random.default_rng([self.seed, 2, number]))
 
-    def probes(self, enrolled: int, count: int) -> tuple[Vectors, NDArray[np.int64]]:
-        """New pictures (count, DIMS) of people who are enrolled with `enrolled` portraits, and whose: rows of `people`."""
-        random = np.random.default_rng([self.seed, 3, enrolled])
+    def probes(self, enrolled: int, count: int, every: int = 1) -> tuple[Vectors, NDArray[np.int64]]:
+        """New pictures (count, DIMS) of people out of those with `enrolled` portraits, and who they are (count,).
+
+        every: only the first of so many people, and each after as many more.
+        """
+        random = np.random.default_rng([self.seed, 3, enrolled, every])
         people = np.concatenate(list(self.people(enrolled // PORTRAITS_A_PERSON)))
-        chosen = random.integers(0, len(people), count)
+        chosen = every * random.integers(0, len(people) // every, count)
         return self.pictures(people[chosen], 1, random)[:, 0], chosen
 
     def strangers(self, count: int) -> Vectors:
@@ -88,6 +94,18 @@ class Population:
         random = np.random.default_rng([self.seed, 4])
         scale = _spectrum(*BETWEEN_SPECTRUM, BETWEEN)
         return self.pictures(random.standard_normal((count, DIMS), np.float32) * scale, 1, random)[:, 0]
+
+    def samples(self, count: int = 400) -> tuple[list[Vectors], Vectors, Vectors, list[Vectors]]:
+        """What `_search_real` measures of photos: several pictures of a person each, and people's photos, small
+        faces and poor tracks."""
+        random = np.random.default_rng([self.seed, 8])
+        people = next(self.people(count))
+
+        def of(quality: tuple[float, float, float], each: int) -> Vectors:
+            return self.pictures(people, each, random, (quality,))
+
+        photo, small, poor = QUALITIES
+        return list(of(photo, 4)), of(photo, 1)[:, 0], of(small, 1)[:, 0], list(of(poor, 3))
 
     def _direction(self, number: int) -> Vectors:
         direction = np.random.default_rng([self.seed, number]).standard_normal(DIMS)

@@ -12,29 +12,11 @@ from django.urls import URLPattern, path, reverse
 
 from portrait.console.acting import back_to, told
 from portrait.console.bulk import CHANGE
+from portrait.console.filters import PersonFilter
 from portrait.console.telling import SENTENCES, tell
 from portrait.core.admin_base import KeysetAdmin
 from portrait.gallery.models import Change
-from portrait.gallery.selectors import as_uuid
 from portrait.gallery.services import journal
-
-
-class PersonFilter(SimpleListFilter):
-    """Reached from a person's page: no list of everybody."""
-
-    title = "person"
-    parameter_name = "person"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        wanted = request.GET.get("person")
-        return [(wanted, "this person")] if wanted else []
-
-    def has_output(self) -> bool:
-        return True
-
-    def queryset(self, request: HttpRequest, queryset: "QuerySet[Change]") -> "QuerySet[Change]":
-        wanted = as_uuid(self.value() or "")
-        return queryset.filter(identities__contains=[wanted]) if wanted else queryset
 
 
 class ActionFilter(SimpleListFilter):

@@ -15,6 +15,7 @@ from portrait.gallery.models import Identity
 from portrait.gallery.selectors import with_newest_portraits, with_portrait_counts
 
 FACES_SHOWN = 1
+UPLOAD = ["photos", "largest"]
 
 
 class PresenceFilter(SimpleListFilter):
@@ -66,6 +67,10 @@ class QualityFilter(SimpleListFilter):
         return queryset.filter(portraits=None) if self.value() == "none" else queryset
 
 
+def _is_present(obj: Identity | None) -> bool:
+    return obj is None or (obj.deleted_at is None and obj.merged_into_id is None)
+
+
 admin.site.unregister(Identity)
 
 
@@ -82,10 +87,27 @@ class PeopleAdmin(IdentityAdmin, KeysetAdmin[Identity]):
     search_fields = ["name"]  # that there is a field to search by; `get_search_results` knows how
     search_help_text = "Name or external id"
     change_list_template = "console/people.html"
-    change_form_outer_before_template = "console/person_head.html"
-    change_form_outer_after_template = "console/person_body.html"
+    change_form_outer_before_template = "console/person.html"
     inlines = []
     actions = bulk.ACTIONS
+
+    def get_fieldsets(self, request: HttpRequest, obj: Identity | None = None) -> Any:
+        """What is done most stands first: portraits are added to those who are there, names given to the new."""
+        fields = [name for name in self.get_fields(request, obj) if name not in UPLOAD]
+        own, upload = (None, {"fields": fields}), ("Add portraits", {"fields": UPLOAD})
+        if not self._may_be_changed(request, obj):
+            return [own]
+        return [own, upload] if obj is None else [upload, ("Details", {"fields": fields})]
+
+    def _may_be_changed(self, request: HttpRequest, obj: Identity | None) -> bool:
+        return self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Identity | None = None) -> bool:
+        """Who is deleted, or a part of somebody else, is looked at and restored, but not edited."""
+        return _is_present(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Identity | None = None) -> bool:
+        return _is_present(obj) and super().has_delete_permission(request, obj)
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Identity]":
         people = with_portrait_counts(super(IdentityAdmin, self).get_queryset(request))

@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 
 from portrait.console.acting import back_to, told
 from portrait.console.bulk import CHANGE
+from portrait.console.filters import PersonFilter
 from portrait.core.admin_base import KeysetAdmin
 from portrait.core.errors import ConflictError
 from portrait.curation.models import OF_PEOPLE, Kind, State, Suggestion
@@ -95,7 +96,7 @@ class ReviewAdmin(KeysetAdmin[Suggestion]):
     """Questions, the surest first."""
 
     list_display = ["kind", "score"]
-    list_filter = [KindFilter, StateFilter, "collection"]
+    list_filter = [KindFilter, StateFilter, PersonFilter, "collection"]
     list_per_page = 10
     sortable_by = ()
     keyset_ordering = ("-score",)

@@ -18,7 +18,7 @@ from portrait.curation.models import Kind, Likeness, State, Suggestion
 from portrait.curation.people import load
 from portrait.curation.proposals import Proposal
 from portrait.curation.selectors import Pair, in_order
-from portrait.gallery.models import Collection, Identity, Portrait
+from portrait.gallery.models import Collection, Distinct, Identity, Portrait
 from portrait.gallery.selectors import calibration_of
 
 PAIRS_FROM = 0.4
@@ -134,14 +134,9 @@ def pair_proposals(collection: Collection, grouped: Iterable[Proposal]) -> list[
 
 
 def _pair_edges(collection: Collection, farthest: float) -> Iterator[tuple[Edge, bool]]:
-    """The nearest first, and whether both are unknown; without those that were refused for good."""
-    answered = Suggestion.objects.filter(
-        collection=collection,
-        state=State.REJECTED,
-        identities__contains=[OuterRef("first"), OuterRef("second")],
-        identities__len=2,
-    )
-    rows = edges(collection, farthest).exclude(Exists(answered)).order_by("distance", "pk")
+    """The nearest first, and whether both are unknown; without those that somebody refused."""
+    refused = Distinct.objects.filter(first=OuterRef("first"), second=OuterRef("second"))
+    rows = edges(collection, farthest).exclude(Exists(refused)).order_by("distance", "pk")
     columns = ("first_id", "second_id", "distance", "nearest", "first__kind", "second__kind")
     for one, two, distance, nearest, *kinds in rows.values_list(*columns).iterator(READ):
         yield Edge((one, two), distance, nearest), set(kinds) == {Identity.Kind.UNKNOWN}

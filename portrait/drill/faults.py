@@ -20,6 +20,7 @@ from portrait.embedded.supervision import UNREACHABLE, Group, tail
 MARK = "drill:before"
 """A key in Redis: if it is gone afterwards, Redis lost everything."""
 READERS = "cameras"
+SLOW_WORKER = "worker-slow"
 _PATIENCE_S = 60.0
 
 
@@ -51,6 +52,15 @@ class Victims:
 
     def worker_killed(self) -> str:
         return f"kill -9 {self._kill(SITE, 'worker')}"
+
+    def slow_worker_killed(self) -> str:
+        """The one that re-indexes; once it runs again after the last kill, and had a while to work."""
+        self._running(SITE, SLOW_WORKER)
+        return f"kill -9 {self._kill(SITE, SLOW_WORKER)}"
+
+    def slow_worker_runs(self) -> None:
+        """Wait for it."""
+        self._running(SITE, SLOW_WORKER)
 
     def triton_killed(self) -> str:
         return f"kill -9 {self._kill(SERVICES, 'triton')}"
@@ -95,6 +105,16 @@ class Victims:
         pid = self._pid(group, program)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def _running(self, group: str, program: str) -> None:
+        """Wait until supervisor counts it as running: whoever dies earlier again and again is not started any more."""
+        ends_at = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < ends_at:
+            with contextlib.suppress(*UNREACHABLE):
+                if any(each.name == program and each.state == "RUNNING" for each in self._groups[group].processes()):
+                    return
+            time.sleep(0.2)
+        raise CommandError(f"{program} does not run.")
 
     def _pid(self, group: str, program: str) -> int:
         """Waits until it runs."""

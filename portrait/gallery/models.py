@@ -48,7 +48,9 @@ class EmbeddingModel(models.Model):
         help_text="The network whose vectors this model projects; none: it is a network itself.",
     )
     projection = models.BinaryField(null=True, editable=False, help_text="Of a model with a source: see `vectors.py`.")
-    report = models.JSONField(default=dict, blank=True, editable=False, help_text="What was measured when it was learnt.")
+    report = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="What was measured when it was learnt."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -17,6 +17,7 @@ from django.db.models import (
     Min,
     OuterRef,
     Prefetch,
+    Q,
     QuerySet,
     Subquery,
     Value,
@@ -98,6 +99,29 @@ def visible_identities(principal: Principal) -> "QuerySet[Identity]":
     return identities.filter(collection_id__in=principal.collection_ids)
 
 
+def deleted_identities(principal: Principal) -> "QuerySet[Identity]":
+    """Those who were deleted and can be restored, within the caller's reach."""
+    identities = Identity.objects.filter(merged_into=None, deleted_at__isnull=False)
+    if principal.collection_ids is None:
+        return identities
+    return identities.filter(collection_id__in=principal.collection_ids)
+
+
+def find_deleted(principal: Principal, identity_id: str) -> Identity:
+    """Somebody by id, deleted or not, within the caller's reach: who is not is told so by what follows.
+
+    Raises:
+        NotFoundError: none such.
+    """
+    wanted = as_uuid(identity_id)
+    found = (
+        (visible_identities(principal) | deleted_identities(principal)).filter(pk=wanted).first() if wanted else None
+    )
+    if found is None:
+        raise NotFoundError("There is no such identity; perhaps its time of grace is over.")
+    return found
+
+
 def filter_identities(
     identities: "QuerySet[Identity]",
     *,
@@ -108,14 +132,25 @@ def filter_identities(
     hidden: bool | None = None,
 ) -> "QuerySet[Identity]":
     """What fits all that is asked; `name` fits as a part, whatever its case. Hidden people only if asked for."""
+    if external_id is not None:  # of somebody who was merged: whom they are a part of
+        identities = identities.filter(Q(external_id=external_id) | Q(pk__in=_survivors(external_id)))
     asked: dict[str, Any] = {
         "collection": collection,
-        "external_id": external_id,
         "name__icontains": name,
         "kind": kind,
         "hidden": bool(hidden),
     }
     return identities.filter(**{lookup: value for lookup, value in asked.items() if value is not None})
+
+
+def _survivors(external_id: str) -> set[uuid.UUID]:
+    """Whom those are a part of who had this id before they were merged, through any number of merges."""
+    found = set[uuid.UUID]()
+    parts = set(Identity.objects.filter(external_id=external_id).values_list("merged_into", flat=True)) - {None}
+    while parts - found:
+        found |= {key for key in parts if key is not None}
+        parts = set(Identity.objects.filter(pk__in=found).values_list("merged_into", flat=True)) - {None}
+    return found
 
 
 def with_portrait_counts(identities: "QuerySet[Identity]") -> "QuerySet[Identity]":
@@ -138,6 +173,19 @@ def visible_portraits(principal: Principal) -> "QuerySet[Portrait]":
     if principal.collection_ids is None:
         return portraits
     return portraits.filter(identity__collection_id__in=principal.collection_ids)
+
+
+def find_portrait(principal: Principal, portrait_id: str) -> Portrait:
+    """A portrait by id, deleted or not, of somebody whom the caller may see.
+
+    Raises:
+        NotFoundError: none such.
+    """
+    wanted = as_uuid(portrait_id)
+    found = Portrait.objects.filter(pk=wanted, identity__in=visible_identities(principal)).first() if wanted else None
+    if found is None:
+        raise NotFoundError("There is no such portrait.")
+    return found
 
 
 def calibration_of(collection: Collection) -> Calibration:

@@ -6,18 +6,22 @@ server's own counts tell whether anybody else is at work, in whichever process, 
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from portrait.core.pipelines import embedder_specs, inference_client
 
-QUIET_S = 1.0
+QUIET_S = 3.0
 """So long after somebody else's last inference there is quiet again."""
 LOOK_EVERY_S = 0.1
-LONGEST_WAIT_S = 1.0
-"""So long a step waits for quiet: where there never is any, re-indexing goes on slowly."""
-STEP, STEP_WHEN_BUSY = 32, 4
+AT_ONCE = 2
+"""Steps that a process does side by side: one reads and decodes while the network looks at the other's faces."""
+STEP, STEP_WHEN_BUSY = 32, 8
 """Faces in one step: a live request waits behind one at most."""
+REST, LONGEST_REST_S = 4.0, 5.0
+"""While others are at work there is one step at a time, and so many times its duration of rest after it: a fifth of one
+core, so that it goes on where there never is quiet."""
 
 
 @dataclass(slots=True)
@@ -45,11 +49,18 @@ class Watcher:
 _watcher = Watcher(lambda: inference_client().served())
 
 
-def give_way(watcher: Watcher = _watcher) -> int:
-    """Wait for quiet, within limits; answers how many faces may be done before this is asked again."""
-    end = time.monotonic() + LONGEST_WAIT_S
-    while watcher.busy():
-        if time.monotonic() >= end:
-            return STEP_WHEN_BUSY
-        time.sleep(LOOK_EVERY_S)
-    return STEP
+_steps, _busy_step = threading.BoundedSemaphore(AT_ONCE), threading.Lock()
+
+
+@contextmanager
+def turn(watcher: Watcher = _watcher) -> Iterator[int]:
+    """One step: so many faces at most. Waits for its turn, and rests after it while others are at work."""
+    with _steps:
+        if not watcher.busy():
+            yield STEP
+            return
+        with _busy_step:
+            begin = time.monotonic()
+            yield STEP_WHEN_BUSY
+            if watcher.busy():
+                time.sleep(min(LONGEST_REST_S, REST * (time.monotonic() - begin)))

@@ -3,6 +3,7 @@
 import logging
 
 from celery import shared_task
+from django.db import transaction
 
 from portrait.gallery.models import Collection
 from portrait.gallery.services.spaces import models_of
@@ -23,6 +24,11 @@ def enqueue(reindex: Reindex) -> None:
     job = Job.objects.filter(pk=reindex.job_id).first() if reindex.job_id else None
     if job is not None:
         enqueue_job(job)
+
+
+def enqueue_on_commit(reindex: Reindex) -> None:
+    """The same inside a transaction."""
+    transaction.on_commit(lambda: enqueue(reindex))
 
 
 @shared_task

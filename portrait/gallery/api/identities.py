@@ -1,26 +1,36 @@
 """`/api/v1/identities`, and the portraits of one."""
 
 import json
-from typing import Any, cast
+from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers, viewsets
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pictures import PICTURE_PARSERS, picture_request
+from portrait.core.strict import StrictSerializer
 from portrait.gallery.api import enrol
+from portrait.gallery.api.changes import DeletedSerializer, DeletionSerializer, edit_json
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity
 from portrait.gallery.reports import report_json
-from portrait.gallery.selectors import filter_identities, find_collection, visible_identities, with_portrait_counts
-from portrait.gallery.services import identities
+from portrait.gallery.selectors import (
+    deleted_identities,
+    filter_identities,
+    find_collection,
+    find_deleted,
+    visible_identities,
+    with_portrait_counts,
+)
+from portrait.gallery.services import editing, identities
 from portrait.gallery.services.enrolment import enrol_person
+from portrait.gallery.services.journal import actor_of, grace_ends
 
 MAX_METADATA_BYTES = 64 * 1024
 
@@ -73,11 +83,14 @@ class IdentitySerializer(serializers.ModelSerializer[Identity]):
             "action",
             "kind",
             "hidden",
+            "consent",
+            "keep_until",
+            "deleted_at",
             "portrait_count",
             "created_at",
             "updated_at",
         ]
-        read_only_fields = ["kind"]
+        read_only_fields = ["kind", "deleted_at"]
 
 
 class IdentityRequestSerializer(enrol.PhotosSerializer):
@@ -92,6 +105,8 @@ class IdentityRequestSerializer(enrol.PhotosSerializer):
     metadata = MetadataField(required=False)
     action = serializers.CharField(max_length=200, required=False, allow_blank=True)
     hidden = serializers.BooleanField(default=False)
+    consent = serializers.CharField(required=False, allow_blank=True, help_text="On what ground the person is kept")
+    keep_until = serializers.DateField(required=False, allow_null=True, help_text="Erased after this day")
 
 
 class IdentityAnswerSerializer(IdentitySerializer):
@@ -109,6 +124,23 @@ class IdentityFilterSerializer(serializers.Serializer[dict[str, Any]]):
     name = serializers.CharField(required=False, max_length=200, help_text="Part of the name")
     kind = serializers.ChoiceField(required=False, choices=Identity.Kind.choices)
     hidden = serializers.BooleanField(required=False, allow_null=True, default=None)
+    deleted = serializers.BooleanField(default=False, help_text="Those who were deleted, and can be restored")
+
+
+class IdentityChangeSerializer(StrictSerializer, IdentitySerializer):
+    """What can be changed of a person."""
+
+    also = frozenset({"change", "job"})  # told by an answer, which can be sent again
+
+
+class IdentityEditedSerializer(IdentitySerializer):
+    """A person after an edit; `change` is its row in the journal, null where nothing was changed."""
+
+    change = serializers.IntegerField(allow_null=True)
+    job = serializers.UUIDField(allow_null=True, help_text="The job that brings the history after it, if one has to")
+
+    class Meta(IdentitySerializer.Meta):
+        fields = [*IdentitySerializer.Meta.fields, "change", "job"]
 
 
 IDENTITY_ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
@@ -117,8 +149,6 @@ IDENTITY_ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 @extend_schema_view(
     list=extend_schema(parameters=[IdentityFilterSerializer]),
     retrieve=extend_schema(parameters=[IDENTITY_ID]),
-    partial_update=extend_schema(parameters=[IDENTITY_ID]),
-    destroy=extend_schema(parameters=[IDENTITY_ID]),
     create=extend_schema(
         request=picture_request(IdentityRequestSerializer),
         responses={200: IdentityAnswerSerializer, 201: IdentityAnswerSerializer},
@@ -148,6 +178,8 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
         serializer = IdentityFilterSerializer(data=self.request.query_params)
         serializer.is_valid(raise_exception=True)
         asked = dict(serializer.validated_data)
+        if asked.pop("deleted"):
+            found = with_portrait_counts(deleted_identities(principal))
         if "collection" in asked:
             asked["collection"] = find_collection(principal, asked["collection"])
         return filter_identities(found, **asked)
@@ -164,8 +196,37 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
         results = [report_json(report) for report in reports]
         return Response(body | {"results": results}, status=201 if created else 200)
 
-    def perform_update(self, serializer: BaseSerializer[Identity]) -> None:
-        identities.update_identity(identity=cast(Identity, serializer.instance), **serializer.validated_data)
+    @extend_schema(parameters=[IDENTITY_ID], request=IdentityChangeSerializer, responses=IdentityEditedSerializer)
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Change a person; whoever gets a name is known from then on. The journal notes it, and can undo it."""
+        identity = self.get_object()
+        serializer = IdentityChangeSerializer(identity, data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
+        actor = actor_of(principal_of(request))
+        change = editing.update(identity=identity, actor=actor, **serializer.validated_data)
+        return Response(self._told(identity) | edit_json(change))
 
-    def perform_destroy(self, instance: Identity) -> None:
-        identities.delete_identity(identity=instance)
+    @extend_schema(parameters=[IDENTITY_ID, DeletionSerializer], responses={200: DeletedSerializer, 204: None})
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Delete a person: nobody sees or recognises them from then on. Within the time of grace they can be restored,
+        then they are erased; with `erase` at once and for good."""
+        identity = self.get_object()
+        asked = DeletionSerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        if asked.validated_data["erase"]:
+            identities.delete_identity(identity=identity)
+            return Response(status=204)
+        change = editing.delete(identity=identity, actor=actor_of(principal_of(request)))
+        told = {"restore": f"/api/v1/identities/{identity.pk}/restore", "until": grace_ends(identity.deleted_at)}
+        return Response(edit_json(change) | told)
+
+    @extend_schema(parameters=[IDENTITY_ID], request=None, responses=IdentityEditedSerializer)
+    @action(detail=True, methods=["post"])
+    def restore(self, request: Request, pk: str) -> Response:
+        """Take the deletion of a person back, within the time of grace."""
+        identity = find_deleted(principal_of(request), pk)
+        change = editing.restore(identity=identity, actor=actor_of(principal_of(request)))
+        return Response(self._told(identity) | edit_json(change))
+
+    def _told(self, identity: Identity) -> dict[str, Any]:
+        return dict(IdentitySerializer(self.get_queryset().get(pk=identity.pk)).data)

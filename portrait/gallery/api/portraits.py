@@ -10,14 +10,17 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins, serializers, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from portrait.core.auth import principal_of
 from portrait.core.errors import NotFoundError
 from portrait.core.models import Scope
+from portrait.gallery.api.changes import DeletedSerializer, DeletionSerializer, EditAnswerSerializer, edit_json
 from portrait.gallery.models import Portrait
 from portrait.gallery.reports import portrait_json
-from portrait.gallery.selectors import visible_portraits
-from portrait.gallery.services import identities
+from portrait.gallery.selectors import find_portrait, visible_portraits
+from portrait.gallery.services import editing, identities
+from portrait.gallery.services.journal import actor_of, grace_ends
 
 
 class PortraitSerializer(serializers.Serializer[Portrait]):
@@ -46,13 +49,38 @@ class PortraitViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, views
 
     queryset = Portrait.objects.none()
     serializer_class = PortraitSerializer
-    required_scopes = {"GET": Scope.READ, "HEAD": Scope.READ, "OPTIONS": Scope.READ, "DELETE": Scope.ENROL}
+    required_scopes = {
+        "GET": Scope.READ,
+        "HEAD": Scope.READ,
+        "OPTIONS": Scope.READ,
+        "DELETE": Scope.ENROL,
+        "POST": Scope.ENROL,
+    }
 
     def get_queryset(self) -> "QuerySet[Portrait]":
         return visible_portraits(principal_of(self.request))
 
-    def perform_destroy(self, instance: Portrait) -> None:
-        identities.delete_portrait(portrait=instance)
+    @extend_schema(parameters=[DeletionSerializer], responses={200: DeletedSerializer, 204: None})
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Delete a portrait: no face is compared with it from then on. Within the time of grace it can be restored;
+        with `erase` it goes at once and for good."""
+        portrait = self.get_object()
+        asked = DeletionSerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        if asked.validated_data["erase"]:
+            identities.delete_portrait(portrait=portrait)
+            return Response(status=204)
+        change = editing.delete_portrait(portrait=portrait, actor=actor_of(principal_of(request)))
+        told = {"restore": f"/api/v1/portraits/{portrait.pk}/restore", "until": grace_ends(None)}
+        return Response(edit_json(change) | told)
+
+    @extend_schema(request=None, responses=EditAnswerSerializer)
+    @action(detail=True, methods=["post"])
+    def restore(self, request: Request, pk: str) -> Response:
+        """Take the deletion of a portrait back, within the time of grace."""
+        portrait = find_portrait(principal_of(request), pk)
+        change = editing.restore_portrait(portrait=portrait, actor=actor_of(principal_of(request)))
+        return Response(edit_json(change))
 
     @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY})
     @action(detail=True)

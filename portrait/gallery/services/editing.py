@@ -111,6 +111,7 @@ def restore(*, identity: Identity, actor: Actor) -> Change:
     row = fresh(identity)
     if row.deleted_at is None:
         raise ConflictError(f"{row.name!r} is not deleted.")
+    journal.require_grace(row.deleted_at)
     change = _deletion(row, "identity")
     if change is None:
         raise ConflictError("The journal does not know how this person was deleted: it cannot be restored.")
@@ -143,6 +144,7 @@ def restore_portrait(*, portrait: Portrait, actor: Actor) -> Change:
     row = Portrait.objects.filter(pk=portrait.pk).first()
     if row is None or row.deleted_at is None:
         raise ConflictError("This portrait is not deleted." if row else "This portrait was removed for good.")
+    journal.require_grace(row.deleted_at)
     change = _deletion(row, "portrait")
     if change is None:
         raise ConflictError("The journal does not know how this portrait was deleted: it cannot be restored.")

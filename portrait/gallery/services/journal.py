@@ -20,7 +20,16 @@ from django.utils import timezone
 
 from portrait.core.errors import ConflictError
 from portrait.gallery.models import Change, Collection, Identity, Portrait
-from portrait.gallery.services.journal_edit import SYSTEM, Actor, Edit, actor_of, actor_of_user, edit, lock_people
+from portrait.gallery.services.journal_edit import (
+    SYSTEM,
+    Actor,
+    Edit,
+    actor_of,
+    actor_of_user,
+    edit,
+    follow_vectors,
+    lock_people,
+)
 from portrait.gallery.services.journal_rows import (
     CREATE,
     DELETE,
@@ -110,8 +119,8 @@ def _apply(mine: Edit, change: Change, operation: str, steps: Sequence[Step]) ->
 def _apply_set(mine: Edit, change: Change, kind: Recorded, steps: Sequence[Step]) -> None:
     name = steps[0]["field"]
     before, after = kind.value(name, steps[0]["before"]), kind.value(name, steps[0]["after"])
-    if name == "deleted_at" and isinstance(before, datetime) and before <= grace_began():
-        raise ConflictError("The time of grace is over: what was deleted is being removed for good.")
+    if name == "deleted_at" and isinstance(before, datetime):
+        require_grace(before)
     if name == "deleted_at" and after is not None:
         after = timezone.now()  # deleted again: the time of grace begins anew
     stayed = mine.write(kind, [kind.key(step["pk"]) for step in steps], name, before, after)
@@ -165,6 +174,7 @@ def _take_back_person(mine: Edit, change: Change, identity_id: UUID) -> None:
     if count:
         raise ConflictError(f"{row.name!r} got {count} portraits since: move or remove them first.")
     mine.note(DELETE, row)
+    follow_vectors(mine.steps)  # the portraits' vectors name them still, and would go with them
     if any(held for _, held in identity_held.send(Identity, identity_id=identity_id)):
         Identity.objects.filter(pk=identity_id).update(deleted_at=timezone.now())
     else:
@@ -257,6 +267,17 @@ def in_effect(change: Change) -> bool:
 def grace_began() -> datetime:
     """What was deleted before is removed for good."""
     return timezone.now() - timedelta(days=settings.PORTRAIT.delete_grace_days)
+
+
+def require_grace(deleted_at: datetime) -> None:
+    """Raise `ConflictError` once what was deleted is being removed for good: from then on nothing brings it back."""
+    if deleted_at <= grace_began():
+        raise ConflictError("The time of grace is over: what was deleted is being removed for good.")
+
+
+def grace_ends(deleted_at: datetime | None) -> datetime:
+    """Until when it can be restored."""
+    return (deleted_at or timezone.now()) + timedelta(days=settings.PORTRAIT.delete_grace_days)
 
 
 def _in_the_way(error: IntegrityError) -> str:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from portrait.audit.models import Action
 from portrait.audit.services import forget_subjects, record
+from portrait.cameras.models import Frame
 from portrait.core.errors import ConflictError
 from portrait.core.files import retry_deletions
 from portrait.core.models import PendingDeletion
@@ -19,7 +20,7 @@ from portrait.core.principal import Principal
 from portrait.gallery.models import Identity, PortraitEmbedding
 from portrait.gallery.services.identities import delete_identity
 from portrait.privacy import inventory
-from portrait.privacy.inventory import People
+from portrait.privacy.inventory import People, rows_of
 from portrait.privacy.models import ErasureProof
 from portrait.privacy.selectors import people_of
 from portrait.privacy.signing import ALGORITHM, sign, subject_hash
@@ -51,6 +52,7 @@ def erase(*, identity: Identity, principal: Principal, reference: str = "", why:
     )
     proof = _begin(identity, people, principal, reference)
     _hide(people)
+    _forget_metadata(people)
     for _ in range(TRIES):
         delete_identity(identity=identity)
         _forget(people)
@@ -65,6 +67,14 @@ def _hide(people: People) -> None:
     with transaction.atomic():
         Identity.objects.filter(pk__in=people, deleted_at=None).update(deleted_at=timezone.now())
         PortraitEmbedding.objects.filter(identity_id__in=people).update(live=False)
+
+
+def _forget_metadata(people: People) -> None:
+    """What callers said of frames that show them may be about them, and nobody knows these frames once the faces are
+    gone. That a frame came in, and the hash of its bytes, stays in the ledger."""
+    shown = rows_of("cameras.Frame", people).exclude(metadata={})
+    while some := list(shown.values_list("pk", flat=True)[:CHUNK]):
+        Frame.objects.filter(pk__in=some).update(metadata={})
 
 
 def _begin(identity: Identity, people: People, principal: Principal, reference: str) -> ErasureProof:

@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from portrait.audit.models import Action, AuditEntry
+from portrait.audit.models import Action, AuditEntry, AuditSubject
 from portrait.audit.selectors import entries_about
 from portrait.audit.services import MIN_KEEP, AuditUnavailableError, purge, system
 from portrait.core.errors import ConflictError
@@ -89,6 +89,7 @@ def _close(report: RetentionReport, removed: list[Removed]) -> None:
 def _steps(this: _Run) -> Iterator[Callable[[], list[Removed]]]:
     yield lambda: [_expired_people(this)]
     yield lambda: [_expired_exports(this)]
+    yield lambda: [_pseudonyms(this)]
     for rule in rules():
         yield lambda rule=rule: [_follow(this, rule)]  # type: ignore[misc]
 
@@ -136,6 +137,13 @@ def _expired_exports(this: _Run) -> Removed:
     over = SubjectExport.objects.filter(expires_at__lte=this.now)
     count = over.count() if this.dry else remove_expired()
     return Removed("exports", None, 1, count, "zips of subject exports are kept for a day")
+
+
+def _pseudonyms(this: _Run) -> Removed:
+    """Of somebody who was recognised at the very moment of their erasure."""
+    nobodys = AuditSubject.objects.filter(~Exists(Identity.objects.filter(pk=OuterRef("identity_id"))))
+    count = nobodys.count() if this.dry else nobodys.delete()[0]
+    return Removed("pseudonyms", None, None, count, "pseudonyms of the audit log whose person is erased")
 
 
 def _erase_all(this: _Run, people: "QuerySet[Identity]", why: str, due: Callable[[Identity], bool]) -> int:

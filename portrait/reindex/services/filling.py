@@ -21,7 +21,7 @@ from portrait.gallery.models import EmbeddingModel, Portrait, PortraitEmbedding
 from portrait.gallery.services.spaces import lock_models
 from portrait.gallery.vectors import as_array, network_of, project, stored_values
 from portrait.reindex import gaps
-from portrait.reindex.live import give_way
+from portrait.reindex.live import turn
 from portrait.reindex.services import pictures
 from portrait.sightings.models import Detection, DetectionEmbedding
 
@@ -91,21 +91,26 @@ class _Kind:
 
 def _fill(wanted: Wanted, kind: _Kind, rows: "QuerySet[Any]", most: int | None) -> Filled:
     """Step by step through the ids, each step in a transaction of its own."""
-    done, last = Filled(), None
-    while most is None or done.made < most:
-        step = give_way()
-        by_vectors = not wanted.from_pictures and wanted.model.source_id is not None
-        some = list((rows if last is None else rows.filter(pk__gt=last))[: PROJECTED_STEP if by_vectors else step])
-        if not some:
-            break
-        last = some[-1].pk
-        found = _stored(kind, wanted.model, [row.pk for row in some]) if by_vectors else {}
-        left = [row for row in some if row.pk not in found]
-        for start in range(0, len(left), step):
-            found |= _looked(kind, wanted.model, left[start : start + step])
-        done.made += kind.keep(wanted, found)
-        done.impossible += len(some) - len(found)
+    done, last, more = Filled(), None, True
+    while more and (most is None or done.made < most):
+        with turn() as size:
+            more, last = _step(wanted, kind, rows if last is None else rows.filter(pk__gt=last), size, done)
     return done
+
+
+def _step(wanted: Wanted, kind: _Kind, rows: "QuerySet[Any]", size: int, done: Filled) -> tuple[bool, Any]:
+    """Answers whether there may be more rows, and the id of the last one."""
+    by_vectors = not wanted.from_pictures and wanted.model.source_id is not None
+    some = list(rows[: PROJECTED_STEP if by_vectors else size])
+    if not some:
+        return False, None
+    found = _stored(kind, wanted.model, [row.pk for row in some]) if by_vectors else {}
+    left = [row for row in some if row.pk not in found]
+    for start in range(0, len(left), size):
+        found |= _looked(kind, wanted.model, left[start : start + size])
+    done.made += kind.keep(wanted, found)
+    done.impossible += len(some) - len(found)
+    return True, some[-1].pk
 
 
 def _looked(kind: _Kind, model: EmbeddingModel, rows: Sequence[Any]) -> Vectors:

@@ -63,7 +63,7 @@ def learn(*, collection: Collection, dims: int, half: bool, name: str | None = N
     after = _as_stored(made, np.asarray((sample.vectors - found.mean) @ found.axes.T, dtype=np.float32))
     made.calibration, method = _calibrate(source, sample, after, random)
     made.report = {
-        "learnt_from": {"collection": collection.name, "vectors": len(sample.people), "people": _people(sample.people)},
+        "learnt_from": {"vectors": len(sample.people), "people": _people(sample.people)},
         "explained_variance": round(found.explained, 4),
         "curve": method,
         "bytes_a_vector": {"source": bytes_of(source), "here": bytes_of(made)},

@@ -44,6 +44,17 @@ def switch(reindex: Reindex, *, force: bool = False) -> None:
     _change_when_whole(reindex, new, old, change, force=force)
 
 
+def switch_by_hand(reindex: Reindex, *, force: bool = False) -> None:
+    """As `switch`, of one that waits for it.
+
+    Raises:
+        ConflictError: it does not wait for it.
+    """
+    if reindex.state != State.READY:
+        raise ConflictError(f"This re-index is {reindex.state}: only one that is ready waits to be switched by hand.")
+    switch(reindex, force=force)
+
+
 def roll_back(reindex: Reindex) -> None:
     """Search the collection by the old model again: what came meanwhile has vectors by both.
 

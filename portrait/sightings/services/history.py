@@ -29,6 +29,7 @@ from portrait.sightings.services.judging import Work
 HISTORY = "history"
 MOST_CHOSEN = 5000
 """Tracks that one change gives to somebody by hand."""
+MOST_REJECTED = 100
 
 
 class HistoryHandler:
@@ -198,21 +199,44 @@ def reject_face(*, detection: Detection, identity: Identity, actor: Actor) -> Ch
         ConflictError: it was rejected before; somebody is deleted, merged or of another collection.
         NotFoundError: the person was erased.
     """
-    details: dict[str, Any] = {"pin": False, "from": str(identity.pk), "detection": detection.pk}
+    return reject_faces(detections=[detection], identity=identity, actor=actor)
+
+
+def reject_sighting(*, sighting: Sighting, actor: Actor) -> Change:
+    """Not this person: of the best face of every track in a sighting.
+
+    Raises:
+        ConflictError: as `reject_face`; or no face of it is kept.
+    """
+    tracks = history_plan.tracks_of([sighting])
+    if not tracks or len(tracks) > MOST_REJECTED:
+        told = (
+            "No face of this sighting is kept." if not tracks else f"It has {len(tracks)} tracks: reject single faces."
+        )
+        raise ConflictError(told, field="sighting")
+    faces = [Detection.objects.filter(track=track).order_by("-grade", "-quality_score", "pk")[0] for track in tracks]
+    return reject_faces(detections=faces, identity=sighting.identity, actor=actor)
+
+
+def reject_faces(*, detections: Sequence[Detection], identity: Identity, actor: Actor) -> Change:
+    """`reject_face` of several faces, in one change."""
+    details: dict[str, Any] = {"pin": False, "from": str(identity.pk), "faces": [each.pk for each in detections]}
     with transaction.atomic():
         with journal.edit(action="reject_face", actor=actor, identities=[identity], details=details) as edit:
             person = require_living(edit.people[identity.pk])
-            if FaceRejection.objects.filter(identity=person, detection=detection).exists():
+            if FaceRejection.objects.filter(identity=person, detection__in=detections).exists():
                 raise ConflictError("This face was rejected before.", field="face")
-            edit.create(FaceRejection, identity=person, detection=detection)
+            for detection in detections:
+                edit.create(FaceRejection, identity=person, detection=detection)
         if edit.change is None:
             raise ConflictError("Nothing was changed.")
-        _judge_without(edit.change, detection, person)
+        for detection in detections:
+            _judge_without(edit.change, detection, person)
         return edit.change
 
 
 def _judge_without(change: Change, detection: Detection, person: Identity) -> None:
-    """At once, as it is one track; noted in the ledger for the undo."""
+    """At once, as they are few; noted in the ledger for the undo."""
     timeline.lock(detection.camera_id)
     track = Track.objects.filter(detections=detection.pk, identity=person).first()
     if track is None:
@@ -220,16 +244,8 @@ def _judge_without(change: Change, detection: Detection, person: Identity) -> No
     camera = Camera.objects.select_related("collection__active_model").get(pk=detection.camera_id)
     work = Work(camera, camera.collection.active_model, {track.pk: track})
     decision = judging.would_be(work, track)
-    HistoryMove.objects.create(
-        change=change,
-        chunk=0,
-        track=track,
-        before=track.identity_id,
-        before_similarity=track.similarity,
-        before_pinned=track.pinned,
-        after=decision.key,
-        done=True,
-    )
+    history_plan.plan_tracks(change, [track], decision.key)
+    HistoryMove.objects.filter(change=change, track=track).update(done=True)
     judging.hand_over(work, track, decision.key, decision.similarity, pinned=False)
     events.update(camera=camera, touches=work.touches)
 

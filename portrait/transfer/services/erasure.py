@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage
 from django.db import transaction
-from django.db.models import F, Q, QuerySet, Value
+from django.db.models import CharField, F, Q, QuerySet, Value
 from django.db.models.functions import Concat
 
 from portrait.gallery.models import Identity
@@ -64,19 +64,17 @@ def erase_identity(*, identity_id: UUID) -> None:
         people = ImportPerson.objects.filter(Q(identity=identity) | Q(run__in=open_runs) & _means(identity))
         ids = list(people.values_list("pk", flat=True))
         _forget_files(ImportFile.objects.filter(Q(identity_id=identity_id) | Q(person__in=ids)))
-        gone: dict[str, Any] = {
-            "name": "",
-            "alias": "",
-            "external_id": None,
-            "key": "",
-            "values": {},
-            "problem_message": "",
-        }
-        folder = Concat(Value("(erased "), F("pk"), Value(")"))
-        ImportPerson.objects.filter(pk__in=ids).update(folder=folder, erased=True, **gone)
+        forget_people(ImportPerson.objects.filter(pk__in=ids))
         parts = ImportPart.objects.filter(run__people__in=ids, done_at=None).exclude(file="").distinct()
         part_ids = list(parts.values_list("pk", flat=True))
         transaction.on_commit(partial(scrub_parts, part_ids=part_ids), robust=True)
+
+
+def forget_people(people: "QuerySet[ImportPerson]") -> None:
+    """What is left of a folder's person: that they were erased."""
+    gone: dict[str, Any] = {"name": "", "alias": "", "external_id": None, "key": "", "values": {}}
+    folder = Concat(Value("(erased "), Cast("pk", CharField()), Value(")"))
+    people.update(folder=folder, erased=True, problem_message="", **gone)
 
 
 def _open_runs(identity: Identity) -> "QuerySet[Import]":

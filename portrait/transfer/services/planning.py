@@ -275,7 +275,9 @@ def _make_people(part: ImportPart, still_mine: StillMine) -> None:
 def store_plan(part: ImportPart) -> dict[str, Any]:
     """The part is read: its chunks may go to the queue. Inside the transaction that ends the item."""
     ImportPart.objects.filter(pk=part.pk).update(planned_at=timezone.now())
-    if ImportFile.objects.filter(part=part, person__erased=True).exists():
+    erased = ImportPerson.objects.filter(run=part.run_id, erased=True)
+    if erased.exists():
+        erasure.forget_people(erased)
         transaction.on_commit(partial(erasure.scrub_parts, part_ids=[part.pk]), robust=True)
     imports.feed(run_id=part.run_id)
     files, chunks = (model.objects.filter(part=part).count() for model in (ImportFile, ImportChunk))

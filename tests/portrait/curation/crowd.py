@@ -12,6 +12,7 @@ from portrait.curation.services.starting import start_scan
 from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.services.journal import Actor
 from portrait.jobs.models import Job
+from portrait.jobs.services import close_if_finished
 from portrait.jobs.tasks import run_item
 
 DIMS = 128
@@ -66,6 +67,7 @@ def face(who: int, *, off: float = 0.1, seed: int = 0) -> Vector:
 def run(job: Job) -> Job:
     for item in job.items.order_by("index"):
         run_item(item.pk)
+    close_if_finished(job_id=job.pk)  # it waits for a commit, which many tests have none of
     job.refresh_from_db()
     assert set(job.items.values_list("state", "error_message")) == {("done", "")}
     return job

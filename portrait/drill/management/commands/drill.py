@@ -19,6 +19,7 @@ from rich.console import Console
 
 from portrait.drill import report
 from portrait.drill.play import Drill, Plan
+from portrait.drill.reindexing import ReindexDrill, lines
 from portrait.embedded import site
 from portrait.embedded.errors import EmbeddedError
 from portrait.embedded.machine import tied_to_parent
@@ -42,6 +43,11 @@ class Command(BaseCommand):
         parser.add_argument("--frames", type=int, help=f"at least so many (default: {FRAMES})")
         parser.add_argument(
             "--short", action="store_true", help=f"{SHORT_FRAMES} frames, one fault of each kind: a check of the drill"
+        )
+        parser.add_argument(
+            "--reindex",
+            action="store_true",
+            help="another drill: a re-index whose worker is killed every few seconds, and Postgres restarted once",
         )
         parser.add_argument("--json", action="store_true", help="print the result as JSON, everything else to stderr")
         parser.add_argument("--keep", action="store_true", help="keep the folder with the database, pictures and logs")
@@ -90,6 +96,9 @@ class Command(BaseCommand):
     def _play(self, plan: Plan, options: dict[str, Any], console: Console) -> None:
         for name in ("psycopg.pool", "portrait.cameras.queue"):  # that a server is away is no news here
             logging.getLogger(name).setLevel(logging.ERROR)
+        if options["reindex"]:
+            self._reindex(plan, options, console)
+            return
         outcome = Drill(plan, console, options["inside"]).run()
         report.show(outcome, console)
         if options["json"]:
@@ -97,10 +106,19 @@ class Command(BaseCommand):
         if not outcome.good:
             raise SystemExit(1)
 
+    def _reindex(self, plan: Plan, options: dict[str, Any], console: Console) -> None:
+        outcome = ReindexDrill(short=plan.short, console=console, address=options["inside"]).run()
+        for line in lines(outcome):
+            console.print(line, highlight=False, markup=False)
+        if options["json"]:
+            self.stdout.write(json.dumps(outcome.as_json(), indent=2))
+        if not outcome.good:
+            raise SystemExit(1)
+
 
 def _run_inside(address: str, options: dict[str, Any]) -> int:
     command = [sys.executable, str(BASE_DIR / "manage.py"), "drill", "--inside", address]
-    command += [f"--{name}" for name in ("short", "json") if options[name]]
+    command += [f"--{name}" for name in ("short", "json", "reindex") if options[name]]
     command += ["--frames", str(options["frames"])] if options["frames"] else []
     process = subprocess.Popen(  # noqa: S603  (our own command)
         [*tied_to_parent("TERM"), "--", *command],

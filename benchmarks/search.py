@@ -1,0 +1,160 @@
+"""How fast and how right is `nearest_identities` with 10 thousand, 100 thousand and a million portraits?
+
+    python -m benchmarks.search [size ...] [--keep]
+
+Synthetic people (`_search_population`: how, and what of real photos it is set by), 5 portraits each, in PostgreSQL as
+`make up` runs it, asked through Django and its pool; beside it an exact scan, and hnswlib with the same M,
+ef_construction and ef in this process. With sizes named, only those, and no JSON unless `--keep` is said. The million
+takes long to build: with PORTRAIT_BENCH_VAR set, its folder keeps everything that was built for the next run (build
+times are then those of the run that built).
+
+The probes are new pictures of enrolled people; `strangers` are people whom nobody enrolled. Filtered: a hundred
+collections share the table, each with one percent of the portraits.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks import _search_site
+from benchmarks._measure import RESULTS, machine
+from benchmarks._search_population import MEASURED, PORTRAITS_A_PERSON, Population, Vectors
+
+SIZES = (10_000, 100_000, 1_000_000)
+PROBES, STRANGERS, CALLERS, TOP = 1_000, 400, 8, 10
+CORES = os.cpu_count() or 1
+CALIBRATED_RATE = 0.01
+"""Of strangers named, which a collection's own threshold is calibrated for. (The model's own names nearly all of them
+in a large collection: each is compared with everybody.)"""
+
+
+def whole(size: int, kept: Path) -> dict[str, object]:
+    """One collection of so many portraits."""
+    from benchmarks import _search_measure as measure
+    from benchmarks._search_gallery import Gallery, build
+    from benchmarks._search_sides import build_hnswlib, exact_scan
+
+    gallery, population = Gallery(size), Population()
+    built = build(gallery, kept)
+    portraits = np.concatenate([chunk.reshape(-1, chunk.shape[-1]) for chunk in population.portraits(size)])
+    probes, owners = population.probes(size, PROBES)
+    strangers = population.strangers(STRANGERS)
+    exact, exact_strangers = exact_scan(portraits, probes), exact_scan(portraits, strangers)
+    collection = gallery.collection()
+    answers = measure.answers(collection, probes, TOP)
+    calibrated = float(np.quantile(exact_strangers.distances[:, 0], CALIBRATED_RATE))
+    own = float(collection.active_model.calibration["threshold"])
+    ours = asdict(built) | timed(lambda probe: measure.nearest_identities(collection, probe), probes)
+    ours |= {"statements_p50_ms": measure.statement_ms(collection, probes[: PROBES // 2])}
+    ours |= {"ten, however far": measure.latencies(ranked(collection), probes, callers=1)}
+    ours |= measure.agreement(answers, exact, TOP)
+    ours |= {
+        "strangers": [measure.same_strangers(collection, strangers, exact_strangers, at) for at in (own, calibrated)]
+    }
+    ours |= {"server": measure.server_memory(kept / "postgres")}
+    right = np.mean([exact.people(number, 1)[0] == owner for number, owner in enumerate(owners)])
+    other = build_hnswlib(portraits, kept, threads=CORES, ef=measure.ef_search())
+    theirs = {"index_s": other.build_s, "memory_mb": other.memory_mb, "file_mb": other.file_mb}
+    theirs |= timed(lambda probe: other.rows(probe, TOP), probes)
+    found = [other.rows(probe, 64) // PORTRAITS_A_PERSON for probe in probes]
+    theirs |= measure.agreement([list(dict.fromkeys(each.tolist())) for each in found], exact, TOP)
+    return {"portrait": ours, "hnswlib": theirs, "exact scan names the right person": round(float(right), 4)}
+
+
+def ranked(collection) -> Callable[[Vectors], object]:
+    from portrait.gallery.selectors import nearest_identities
+
+    return lambda probe: nearest_identities(collection, probe, top_k=TOP, min_similarity=0)
+
+
+def timed(ask: Callable[[Vectors], object], probes: Vectors) -> dict[str, object]:
+    from benchmarks._search_measure import latencies
+
+    latencies(ask, probes, callers=1)  # what is touched first has to come into the buffers
+    return {
+        "alone": latencies(ask, probes, callers=1),
+        f"{CALLERS} callers": latencies(ask, probes, callers=CALLERS),
+    }
+
+
+def filtered(size: int, kept: Path) -> dict[str, object]:
+    """One of a hundred collections, which have one percent of the portraits each."""
+    from benchmarks import _search_measure as measure
+    from benchmarks._search_gallery import TENANTS, Gallery, build
+    from benchmarks._search_sides import Exact, exact_scan
+
+    gallery, population = Gallery(size, TENANTS), Population()
+    built = build(gallery, kept)
+    portraits = np.concatenate([chunk[::TENANTS] for chunk in _of_tenant(population, size)])
+    probes, _ = population.probes(size, PROBES // 2, every=TENANTS)
+    raw = exact_scan(portraits.reshape(-1, portraits.shape[-1]), probes)
+    people = raw.rows // PORTRAITS_A_PERSON * TENANTS  # numbered as in the whole
+    exact = Exact(people * PORTRAITS_A_PERSON + raw.rows % PORTRAITS_A_PERSON, raw.distances)
+    collection = gallery.collection()
+    found = timed(lambda probe: measure.nearest_identities(collection, probe), probes)
+    return asdict(built) | found | measure.agreement(measure.answers(collection, probes, TOP), exact, TOP)
+
+
+def _of_tenant(population: Population, size: int):
+    """Chunks whose every TENANTS-th person, from the first on, is the first collection's."""
+    from benchmarks._search_gallery import TENANTS
+
+    first = 0
+    for chunk in population.portraits(size):
+        yield chunk[-first % TENANTS :]
+        first += len(chunk)
+
+
+def ratios(found: dict[str, dict[str, dict[str, object]]]) -> dict[str, float]:
+    """What does not depend on the machine's speed."""
+    sizes = list(found)
+
+    def p95(size: str, side: str = "portrait", how: str = "alone") -> float:
+        return found[size][side][how]["p95_ms"]  # type: ignore[index,return-value]
+
+    told = {}
+    for size in sizes:
+        told[f"{size}: p95 alone, ours / hnswlib"] = p95(size) / p95(size, "hnswlib")
+        told[f"{size}: p95, {CALLERS} callers / alone"] = p95(size, how=f"{CALLERS} callers") / p95(size)
+    if len(sizes) > 1:
+        told[f"p95 alone, {sizes[-1]} / {sizes[0]}"] = p95(sizes[-1]) / p95(sizes[0])
+        told[f"p95 of {CALLERS} callers, {sizes[-1]} / {sizes[0]}"] = p95(sizes[-1], how=f"{CALLERS} callers") / p95(
+            sizes[0], how=f"{CALLERS} callers"
+        )
+    return {name: round(value, 2) for name, value in told.items()}
+
+
+def main() -> None:
+    sizes = [int(each) for each in sys.argv[1:] if each.isdigit()] or list(SIZES)
+    body: dict[str, object] = {"machine": machine(), "measured on real photos": MEASURED}
+    with _search_site.running() as kept:
+        found = {str(size): whole(size, kept) for size in sizes}
+        for size in sizes:
+            found[str(size)]["one of 100 collections"] = filtered(size, kept)
+        body |= {"parameters": parameters(), "ratios": ratios(found)} | found
+    Console(width=120).print_json(data=body)
+    if sizes == list(SIZES) or "--keep" in sys.argv:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "search.json").write_text(json.dumps(body, indent=2) + "\n")
+
+
+def parameters() -> dict[str, object]:
+    from benchmarks._search_measure import ef_search
+    from portrait.gallery import indexes, selectors
+
+    return {
+        "m": indexes.M,
+        "ef_construction": indexes.EF_CONSTRUCTION,
+        "ef_search": ef_search(),
+        "exact_below": selectors.EXACT_BELOW,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""A collection is re-indexed while the worker that does it is killed again and again, and PostgreSQL is restarted once:
+it finishes, nothing is missing, nothing double, and whoever searches meanwhile is never told a wrong name."""
+
+import hashlib
+import io
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.management.base import CommandError
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Count
+from PIL import Image, ImageEnhance
+from rich.console import Console
+
+from inference.codec import decode
+from inference.types import Box, Embedding, Face, Quality
+from portrait.core.pipelines import embedder_spec, face_pipeline
+from portrait.demo import run as demo
+from portrait.demo.client import ApiClient
+from portrait.demo.photos import Photo, built_in
+from portrait.drill.faults import Victims
+from portrait.drill.ledger import asked
+from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
+from portrait.gallery.services.enrolment import store_photo
+from portrait.gallery.services.identities import create_collection, default_embedding_model
+from portrait.gallery.services.photos import PreparedPhoto
+from portrait.gallery.vectors import pack_projection
+from portrait.jobs.models import ItemState, JobItem
+from portrait.reindex import gaps, tasks
+from portrait.reindex.models import OPEN, Reindex, State
+from portrait.reindex.services import starting
+
+COLLECTION, DIMS = "drill-reindex", 120
+PORTRAITS, SHORT_PORTRAITS = 1500, 300
+BETWEEN_KILLS_S = 4.0
+PATIENCE_S = 900.0
+ENROL_EVERY_S, ASK_EVERY_S = 1.0, 0.2
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the drill gave. unanswered: searches during the restart; they were asked again."""
+
+    state: str = ""
+    kills: int = 0
+    kills_at_work: int = 0
+    postgres_restarts: int = 0
+    portraits: int = 0
+    enrolled_meanwhile: int = 0
+    searches: int = 0
+    unanswered: int = 0
+    wrong: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    double: int = 0
+    duration_s: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        switched = self.state == State.SWITCHED and self.kills_at_work >= 1 and self.postgres_restarts == 1
+        return switched and self.searches > 0 and not (self.wrong or self.missing or self.double or self.problems)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"passed": self.good} | asdict(self)
+
+
+class ReindexDrill:
+    """One drill on the running site."""
+
+    def __init__(self, *, short: bool, console: Console, address: str) -> None:
+        self._count = SHORT_PORTRAITS if short else PORTRAITS
+        self._console, self._address = console, address
+        self._victims, self._stop, self._outcome = Victims(), threading.Event(), Outcome()
+        self._probes = [photo for photo in built_in().probes if photo.expected and "unknown" not in photo.expected]
+
+    def run(self) -> Outcome:
+        victims, outcome = self._victims, self._outcome
+        victims.stop_reading()
+        key = demo.api_key(settings.PORTRAIT.var)
+        self._say(f"Enrolling {self._count} portraits ...")
+        collection = _gallery(self._count)
+        names = _names(collection)
+        model = _model()
+        victims.slow_worker_runs()
+        begin = time.time()
+        reindex = starting.start(collection=collection, model=model, from_pictures=True)
+        tasks.enqueue(reindex)
+        threads = [
+            threading.Thread(target=self._search, args=(ApiClient(self._address, key),)),
+            threading.Thread(target=self._enrol, args=(collection,)),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._strike(reindex)
+            self._wait_for_the_end(reindex)
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+        outcome.duration_s = round(time.time() - begin, 1)
+        self._account(reindex, names)
+        return outcome
+
+    # --- while it runs --------------------------------------------------------------------------------------
+
+    def _strike(self, reindex: Reindex) -> None:
+        """Kill the worker again and again, until the re-index has ended; after the second time restart PostgreSQL."""
+        outcome, ends_at = self._outcome, time.monotonic() + PATIENCE_S
+        while asked(partial(_is_open, reindex)) and time.monotonic() < ends_at:
+            time.sleep(BETWEEN_KILLS_S)
+            if not asked(partial(_is_open, reindex)):
+                return
+            at_work = asked(partial(_at_work, reindex))
+            what = self._victims.slow_worker_killed()
+            outcome.kills += 1
+            outcome.kills_at_work += at_work
+            self._say(f"{what}{', at work' if at_work else ''}")
+            if outcome.kills == 2:
+                self._say(f"Postgres {self._victims.postgres_restarted()}")
+                outcome.postgres_restarts += 1
+            self._victims.slow_worker_runs()
+            if outcome.kills >= 40:
+                return
+
+    def _wait_for_the_end(self, reindex: Reindex) -> None:
+        ends_at = time.monotonic() + PATIENCE_S
+        while asked(partial(_is_open, reindex)):
+            if time.monotonic() > ends_at:
+                self._outcome.problems += ["the re-index did not end", *self._victims.problems()]
+                return
+            time.sleep(0.3)
+
+    def _search(self, client: ApiClient) -> None:
+        """Ask who is in the demo's pictures, all the time. Whatever is answered has to be right."""
+        index = 0
+        while not self._stop.wait(ASK_EVERY_S):
+            photo, index = self._probes[index % len(self._probes)], index + 1
+            try:
+                faces = client.recognize(COLLECTION, photo.data)
+            except CommandError:  # an error's answer, or none: no wrong one
+                self._outcome.unanswered += 1
+                continue
+            self._outcome.searches += 1
+            wrong = _wrong_names(photo, faces)
+            if wrong:
+                self._outcome.wrong.append(wrong)
+
+    def _enrol(self, collection: Collection) -> None:
+        """Somebody new every second: their vectors must not be missed."""
+        try:
+            while not self._stop.wait(ENROL_EVERY_S):
+                name = f"newcomer {self._outcome.enrolled_meanwhile}"
+                try:
+                    identity = Identity.objects.create(collection=collection, name=name)
+                    store_photo(identity=identity, photo=_newcomer(self._outcome.enrolled_meanwhile))
+                except (OperationalError, InterfaceError):
+                    connection.close()
+                else:
+                    self._outcome.enrolled_meanwhile += 1
+        finally:
+            connection.close()
+
+    # --- afterwards -----------------------------------------------------------------------------------------
+
+    def _account(self, reindex: Reindex, names: dict[Any, str]) -> None:
+        outcome, model = self._outcome, reindex.to_model
+        reindex.refresh_from_db()
+        collection = Collection.objects.select_related("active_model").get(pk=reindex.collection_id)
+        outcome.state = reindex.state
+        outcome.portraits = Portrait.objects.filter(identity__collection=collection).count()
+        for each in (model, reindex.from_model):
+            found = gaps.count_gaps(collection.pk, each, reindex.from_model)
+            if not found.none:
+                outcome.missing.append(f"{each}: {found}")
+        rows = PortraitEmbedding.objects.filter(collection=collection).values("portrait", "model").order_by()
+        outcome.double = rows.annotate(count=Count("pk")).filter(count__gt=1).count()
+        total = PortraitEmbedding.objects.filter(collection=collection, model=model).count()
+        if total != outcome.portraits:
+            outcome.missing.append(f"{outcome.portraits} portraits, {total} vectors by {model}")
+        if collection.active_model_id != model.pk:
+            outcome.problems.append(f"the collection is searched by {collection.active_model}: {reindex.error}")
+        if names != {key: name for key, name in _names(collection).items() if key in names}:
+            outcome.problems.append("names changed")
+        unfinished = JobItem.objects.filter(job__pk=str(reindex.job_id)).exclude(state=ItemState.DONE)
+        outcome.problems += [f"item {each.index} is {each.state}: {each.error_message}" for each in unfinished[:10]]
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False)
+
+
+def _is_open(reindex: Reindex) -> bool:
+    return Reindex.objects.filter(pk=reindex.pk, state__in=[state for state in OPEN if state != State.READY]).exists()
+
+
+def _at_work(reindex: Reindex) -> bool:
+    return JobItem.objects.filter(job__pk=str(reindex.job_id), state=ItemState.RUNNING).exists()
+
+
+def _names(collection: Collection) -> dict[Any, str]:
+    return dict(Identity.objects.filter(collection=collection).values_list("pk", "name"))
+
+
+def _wrong_names(photo: Photo, faces: Sequence[dict[str, Any]]) -> str:
+    """What is wrong with an answer; empty: nothing."""
+    found = [face["candidates"][0]["identity"]["name"] for face in faces if face["candidates"]]
+    if sorted(found) == sorted(photo.expected or ()):
+        return ""
+    return f"{photo.name}: {found}, not {list(photo.expected or ())}"
+
+
+def _gallery(count: int) -> Collection:
+    """The demo's people with many portraits, each a little different, and real pictures."""
+    collection = create_collection(name=COLLECTION)
+    for name, photos in built_in().people.items():
+        identity = Identity.objects.create(collection=collection, name=name)
+        base = Image.open(io.BytesIO(photos[0].data)).convert("RGB")
+        face = max(face_pipeline().analyse([decode(photos[0].data)])[0].faces, key=lambda each: each.box.area)
+        share = count // len(built_in().people)
+        pictures = [_altered(base, index / share) for index in range(share)]
+        _enrol_all(collection, identity, pictures, face)
+    return collection
+
+
+def _altered(base: Image.Image, share: float) -> bytes:
+    buffer = io.BytesIO()
+    ImageEnhance.Brightness(base).enhance(0.85 + 0.3 * share).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def _enrol_all(collection: Collection, identity: Identity, pictures: Sequence[bytes], face: Face) -> None:
+    """All with the first picture's face and vector, which the others are as good as."""
+    for data in pictures:
+        width, height = Image.open(io.BytesIO(data)).size
+        portrait = Portrait(
+            identity=identity,
+            width=width,
+            height=height,
+            box=face.box.as_list(),
+            landmarks=face.landmarks.as_dict() if face.landmarks else None,
+            detector="drill",
+            score=face.score,
+            quality={},
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        portrait.image.save("image.jpg", ContentFile(data), save=False)
+        portrait.thumbnail.save("thumbnail.jpg", ContentFile(data[:64]), save=False)
+        portrait.save()
+        PortraitEmbedding.objects.create(
+            portrait=portrait,
+            model=collection.active_model,
+            collection=collection,
+            identity=identity,
+            vector=face.embedding.vector,
+        )
+
+
+def _model() -> EmbeddingModel:
+    """A smaller model: the network's vectors along random orthogonal axes, stretched as much as they lose."""
+    source = default_embedding_model()
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(source.dims, source.dims)))[0][:DIMS]
+    axes *= np.sqrt(source.dims / DIMS)
+    return EmbeddingModel.objects.create(
+        name="drill-small",
+        version="1",
+        dims=DIMS,
+        precision=EmbeddingModel.Precision.HALF,
+        source=source,
+        projection=pack_projection(np.zeros(source.dims, np.float32), axes.astype(np.float32)),
+        calibration=source.calibration,
+    )
+
+
+def _newcomer(number: int) -> PreparedPhoto:
+    """Somebody far from all others, without a picture."""
+    vector = np.random.default_rng(100 + number).normal(size=embedder_spec().dims)
+    vector = np.asarray(3.0 * vector / np.linalg.norm(vector), dtype=np.float32)
+    quality = Quality(0.9, 80.0, 30.0, 100.0, 0.9, 0.0, 0.0)
+    face = Face(Box(0.0, 0.0, 5.0, 5.0), 0.9, None, quality, Embedding(embedder_spec().name, vector))
+    return PreparedPhoto(uuid4().hex * 2, 10, 10, b"none", b"none", face.box, None, face)
+
+
+def lines(outcome: Outcome) -> list[str]:
+    """The verdict in words."""
+    told = [
+        f"The re-index is {outcome.state} after {outcome.duration_s:.0f} s: its worker was killed {outcome.kills} "
+        f"times, {outcome.kills_at_work} of them at work, Postgres was restarted {outcome.postgres_restarts} times.",
+        f"{outcome.portraits} portraits, {outcome.enrolled_meanwhile} of them enrolled meanwhile; "
+        f"{len(outcome.missing)} missing, {outcome.double} double.",
+        f"{outcome.searches} searches answered meanwhile, {len(outcome.wrong)} wrong; {outcome.unanswered} not "
+        "answered, and asked again.",
+        *(f"  {each}" for each in [*outcome.wrong[:20], *outcome.missing]),
+        *(f"Trouble: {problem}" for problem in outcome.problems),
+    ]
+    return [*told, "The drill is passed." if outcome.good else "THE DRILL IS NOT PASSED."]

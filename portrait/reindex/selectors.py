@@ -1,0 +1,56 @@
+"""Reads of re-indexes: within a caller's reach, with how far they are."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Max, Q, QuerySet, Sum
+from django.utils import timezone
+
+from portrait.core.errors import NotFoundError
+from portrait.core.principal import Principal
+from portrait.reindex.models import Chunk, Reindex
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Faces whose vectors are to be made, and are made. per_s: since the beginning; None: nothing is done yet."""
+
+    rows: int
+    done: int
+    per_s: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def visible_reindexes(principal: Principal) -> "QuerySet[Reindex]":
+    """The re-indexes a caller may see."""
+    rows = Reindex.objects.select_related("collection", "from_model", "to_model")
+    if principal.collection_ids is None:
+        return rows
+    return rows.filter(collection_id__in=principal.collection_ids)
+
+
+def find_reindex(principal: Principal, reindex_id: UUID | str) -> Reindex:
+    """A re-index within the caller's reach.
+
+    Raises:
+        NotFoundError: none such.
+    """
+    found = visible_reindexes(principal).filter(pk=reindex_id).first()
+    if found is None:
+        raise NotFoundError("There is no such re-index.")
+    return found
+
+
+def progress_of(reindex: Reindex) -> Progress:
+    """How far it is, by its chunks."""
+    told = Chunk.objects.filter(reindex=reindex).aggregate(
+        rows=Sum("rows"), done=Sum("rows", filter=~Q(done_at=None)), last=Max("done_at")
+    )
+    done = int(told["done"] or 0)
+    until: datetime = told["last"] or timezone.now()
+    seconds = (until - reindex.created_at).total_seconds()
+    return Progress(int(told["rows"] or 0), done, round(done / seconds, 1) if done and seconds > 0 else None)

@@ -1,0 +1,115 @@
+"""What names and tables mean, whoever wrote them."""
+
+import io
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portrait.transfer import names, tables
+
+
+@pytest.mark.parametrize(
+    ("name", "person", "code"),
+    [
+        ("Ada/a.jpg", "Ada", None),
+        ("Ada\\a.jpg", "Ada", None),
+        ("./Ada//a.jpg", "Ada", None),
+        (" Ada /a.jpg", "Ada", None),
+        (unicodedata.normalize("NFD", "Zoë/a.jpg"), "Zoë", None),
+        ("a.jpg", None, "no_person_folder"),
+        ("x/Ada/a.jpg", None, "nested_folder"),
+        ("../Ada/a.jpg", None, "unsafe_path"),
+        ("Ada/..", None, "unsafe_path"),
+        ("..\\..\\a.jpg", None, "unsafe_path"),
+        ("/etc/passwd", None, "unsafe_path"),
+        ("\\\\host\\share\\a.jpg", None, "unsafe_path"),
+        ("C:\\Ada\\a.jpg", None, "unsafe_path"),
+        ("c:/Ada/a.jpg", None, "unsafe_path"),
+        ("Ada/a\0.jpg", None, "unsafe_path"),
+        ("Ada/a\n.jpg", None, "unsafe_path"),
+        ("Ada/" + "x" * 2000, None, "name_too_long"),
+        ("A" * 201 + "/a.jpg", None, "name_too_long"),
+        ("__MACOSX/Ada/a.jpg", None, "junk"),
+        ("Ada/._a.jpg", None, "junk"),
+        ("Ada/.DS_Store", None, "junk"),
+        ("Ada/THUMBS.DB", None, "junk"),
+        ("Ada/desktop.ini", None, "junk"),
+    ],
+)
+def test_a_name_is_a_person_or_has_a_reason(name: str, person: str | None, code: str | None) -> None:
+    found = names.parse_name(name)
+    assert (found.person, found.problem and found.problem[1]) == (person, code)
+
+
+@given(st.text(max_size=60))
+def test_whatever_a_name_is_it_has_one_meaning_that_can_be_stored(name: str) -> None:
+    found = names.parse_name(name)
+    assert sum(each is not None for each in (found.person, found.table, found.problem)) == 1
+    assert "\0" not in found.path
+    assert found.problem is not None or ".." not in found.path.split("/")
+
+
+def test_tables_stand_at_the_root_only() -> None:
+    assert names.parse_name("People.CSV").table == "people.csv"
+    assert names.parse_name("x/people.csv").person == "x"
+    assert names.parse_name("x/people.csv", root="x").table == "people.csv"
+
+
+@pytest.mark.parametrize("root", ["../x", "C:/x", "a/../b", "a\0b"])
+def test_a_root_never_leads_out(root: str) -> None:
+    with pytest.raises(ValueError, match="root"):
+        names.parse_root(root)
+
+
+def people(text: str) -> list[tables.PersonRow]:
+    return list(tables.read_people(io.BytesIO(text.encode())))
+
+
+def test_a_line_says_who_and_a_bad_one_why_not() -> None:
+    rows = people(
+        "\ufeffname,external_id,metadata,hidden,keep_until,id\r\n"
+        'Ada,E-1,"{""a"": [1]}",yes,2030-01-31,\r\n'
+        "\r\n"
+        ",E-2,,,,\r\n"
+        "Bea,,{,,,\r\n"
+        'Bea,,{"a": NaN},,,\r\n'
+        "Bea,,,perhaps,,\r\n"
+        "Bea,,,,tomorrow,\r\n"
+        "Bea,,,,,not-a-uuid\r\n" + "B" * 201 + ",,,,,\r\n"
+    )
+    assert (rows[0].name, rows[0].folder, rows[0].alias, rows[0].values["metadata"]) == (
+        "Ada",
+        "E-1",
+        "Ada",
+        {"a": [1]},
+    )
+    assert (rows[0].values["hidden"], rows[0].values["keep_until"]) == (True, "2030-01-31")
+    assert [bool(row.problem) for row in rows] == [False] + [True] * 7
+    assert "Line 4" in rows[1].problem
+
+
+def test_portraits_are_believed_only_as_far_as_they_make_sense() -> None:
+    sha = "a" * 64
+    text = (
+        "file,file_sha256,sha256,box,landmarks\n"
+        f"x/a.jpg,{sha},{sha},1 2 3 4,\n"
+        f"x/b.jpg,{sha},{sha},1 2 3 nan,\n"
+        f"x/c.jpg,{sha},{sha},1 2 -3 4,\n"
+        f"x/d.jpg,{sha},short,1 2 3 4,\n"
+        f"x/e.jpg,{sha},{sha},1 2 3 4,1 2 3\n"
+        f"x/f.jpg,{sha},{sha},1 2 3 4,1 2 3 4 5 6 7 8 9 10\n"
+    )
+    rows = list(tables.read_portraits(io.BytesIO(text.encode())))
+    assert [row.file for row in rows] == ["x/a.jpg", "x/f.jpg"]
+    assert rows[1].landmarks == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_table_or_no_table(data: bytes) -> None:
+    for read in (tables.read_people, tables.read_portraits):
+        try:
+            list(read(io.BytesIO(data)))  # type: ignore[operator]
+        except tables.TableError as error:
+            assert str(error)
