@@ -44,7 +44,7 @@ def pictures(faces: FacePipeline, count: int) -> list[Picture]:
         side = round(image.width * (0.8 + 0.2 * (step // 20 % 10) / 10))
         image = image.resize((side, round(side * image.height / image.width)))
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=95 - step // 200)
+        image.save(buffer, "JPEG", quality=95, comment=str(index))
         jpeg = buffer.getvalue()
         face = max(faces.analyse([decode(jpeg)])[0].faces, key=lambda each: each.box.area)
         found.append(Picture(name, jpeg, face))

@@ -302,8 +302,8 @@ def main() -> None:
     show(f"{len(faces)} faces of {len(people)} real people, {len(cut(people, 0))} pieces", judged)
     show("by setting, on everybody", curve)
     sizes = {
-        "graph, average linkage": [1000, 3000] if quick else [1000, 3000, 10_000, 30_000, 100_000],
-        "HDBSCAN of mean faces": [1000, 3000] if quick else [1000, 3000, 10_000, 20_000],
+        "graph, average linkage": [1000, 3000] if quick else [1000, 3000, 10_000, 30_000],
+        "HDBSCAN of mean faces": [1000, 3000] if quick else [1000, 3000, 10_000],
     }
     settings = {row["method"]: float(np.median(row["settings"])) for row in judged}
     grown = growth(faces, sizes, settings)

@@ -34,6 +34,7 @@ urlpatterns = [
     path("api/v1/", include("portrait.scenes.urls")),
     path("api/v1/", include("portrait.transfer.urls")),
     path("api/v1/", include("portrait.curation.urls")),
+    path("api/v1/", include("portrait.calibration.urls")),
     path("api/v1/", include("portrait.reindex.urls")),
 ]
 

@@ -80,7 +80,7 @@ class ApiKeyAdmin(ModelAdmin[ApiKey]):
         obj.refresh_from_db()
         messages.warning(request, f"The key is {key} – copy it now, it is not shown again.")
 
-    @admin.action(description="Revoke the chosen keys")
+    @admin.action(description="Revoke the chosen keys", permissions=["change"])
     def revoke(self, request: HttpRequest, keys: "QuerySet[ApiKey]") -> None:
         count = revoke_api_keys(ids=[key.id for key in keys])
         messages.success(request, f"{count} key(s) revoked.")

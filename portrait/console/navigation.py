@@ -43,7 +43,9 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Setting up",
         (
             ("Collections", "folder_shared", "gallery.collection"),
+            ("Calibration", "tune", "calibration.calibrationrun"),
             ("Models", "model_training", "gallery.embeddingmodel"),
+            ("Re-index", "autorenew", "reindex.reindex"),
             ("Schedule", "schedule", "django_celery_beat.periodictask"),
             ("Keys", "key", "core.apikey"),
             ("Users", "group", "auth.user"),

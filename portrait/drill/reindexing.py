@@ -225,14 +225,15 @@ def _gallery(count: int) -> Collection:
         base = Image.open(io.BytesIO(photos[0].data)).convert("RGB")
         face = max(face_pipeline().analyse([decode(photos[0].data)])[0].faces, key=lambda each: each.box.area)
         share = count // len(built_in().people)
-        pictures = [_altered(base, index / share) for index in range(share)]
+        pictures = [_altered(base, index, share) for index in range(share)]
         _enrol_all(collection, identity, pictures, face)
     return collection
 
 
-def _altered(base: Image.Image, share: float) -> bytes:
-    buffer = io.BytesIO()
-    ImageEnhance.Brightness(base).enhance(0.85 + 0.3 * share).save(buffer, "JPEG", quality=92)
+def _altered(base: Image.Image, index: int, count: int) -> bytes:
+    """No two are the same file."""
+    buffer, image = io.BytesIO(), ImageEnhance.Brightness(base).enhance(0.85 + 0.3 * index / count)
+    image.save(buffer, "JPEG", quality=92, comment=str(index))
     return buffer.getvalue()
 
 

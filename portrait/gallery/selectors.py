@@ -30,7 +30,7 @@ from portrait.core.errors import NotFoundError, PortraitError
 from portrait.core.principal import Principal
 from portrait.gallery import rejections
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Portrait, PortraitEmbedding
-from portrait.gallery.vectors import distance_to
+from portrait.gallery.vectors import distance_to, only_of
 
 EXACT_BELOW = 10_000
 """Collections with fewer portraits are scanned exactly: that takes some milliseconds and misses nobody."""
@@ -207,14 +207,16 @@ def _nearest_rows(
 ) -> list[tuple[uuid.UUID, float]]:
     """(identity, distance) of the nearest portraits: an exact scan of a small collection, else by the HNSW index."""
     model = collection.active_model
-    rows = PortraitEmbedding.objects.filter(model_id=model.pk, collection_id=collection.id, live=True)
-    small = _is_small(collection.id, model.pk, EXACT_BELOW, int(time.monotonic() / SIZE_CHECKED_EVERY_S))
+    rows = PortraitEmbedding.objects.filter(model_id=model.pk, live=True)
+    distance = distance_to(model, vector)
+    if _is_small(collection.id, model.pk, EXACT_BELOW, int(time.monotonic() / SIZE_CHECKED_EVERY_S)):
+        rows = rows.filter(collection_id=collection.id)
+        distance = ExpressionWrapper(distance + Value(0.0), FloatField())  # a sum is not what the index is made for
+    else:
+        rows = rows.filter(only_of(collection.id))
     excluded = list(exclude)
     if excluded:
         rows = rows.exclude(identity_id__in=excluded)
-    distance = distance_to(model, vector)
-    if small:
-        distance = ExpressionWrapper(distance + Value(0.0), FloatField())  # a sum is not what the index is made for
     return list(rows.annotate(distance=distance).order_by("distance").values_list("identity_id", "distance")[:limit])
 
 

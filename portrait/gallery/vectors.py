@@ -7,9 +7,10 @@ collection. Half precision lies in a column of its own. Which models' vectors a 
 import io
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import numpy as np
-from django.db.models import Expression
+from django.db.models import BooleanField, Expression, F, Func, Value
 from django.db.models.functions import Cast
 from numpy.typing import NDArray
 from pgvector import HalfVector
@@ -72,6 +73,15 @@ def distance_to(model: EmbeddingModel, vector: NDArray[np.float32]) -> Expressio
     kind = HalfVectorField if half else VectorField
     wanted: Any = HalfVector(vector) if half else np.asarray(vector, dtype=np.float32)
     return L2Distance(Cast(column_of(model), kind(dimensions=model.dims)), wanted)
+
+
+def only_of(collection_id: UUID) -> Expression:
+    """The condition that a row is of this collection, spelt so that no index on it serves.
+
+    For searches by the vectors' index: right after a load of many rows the planner, which has no statistics then,
+    takes a collection for a handful of rows, and would fetch and sort all of it.
+    """
+    return Func(F("collection_id"), Value(collection_id), function="uuid_eq", output_field=BooleanField())
 
 
 def stored_values(model: EmbeddingModel, vector: NDArray[np.float32]) -> dict[str, Any]:

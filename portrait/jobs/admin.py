@@ -66,12 +66,12 @@ class JobAdmin(ModelAdmin[Job]):
         progress = selectors.progress_of(job)
         return f"{progress.done} done, {progress.failed} failed, of {progress.total}"
 
-    @admin.action(description="Cancel what has not begun")
+    @admin.action(description="Cancel what has not begun", permissions=["change"])
     def cancel(self, request: HttpRequest, jobs: "QuerySet[Job]") -> None:
         for job in jobs:
             services.cancel(job=job)
 
-    @admin.action(description="Retry what failed through no fault of its picture")
+    @admin.action(description="Retry what failed through no fault of its picture", permissions=["change"])
     def retry(self, request: HttpRequest, jobs: "QuerySet[Job]") -> None:
         for job in jobs:
             try:

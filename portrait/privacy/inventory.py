@@ -115,6 +115,9 @@ TABLES: Mapping[str, Kept] = {
         "identity_id__in", "person__identity_id__in", erased="transfer.services.erasure", exported="imports", stays=True
     ),
     "transfer.ImportedName": of("identity_id__in", erased=CASCADE, exported="imports"),
+    "reindex.Reindex": nobody("numbers"),
+    "reindex.Chunk": nobody("bounds of stretches of a table: ids that mean nobody once their row is gone"),
+    "calibration.CalibrationRun": nobody("numbers and a drawing of how distances are spread"),
     "privacy.SubjectExport": of("identity_id__in", erased=CASCADE, exported="exports"),
     "privacy.ErasureProof": nobody("a salted hash of an id, and numbers"),
     "privacy.RetentionRule": nobody("settings"),

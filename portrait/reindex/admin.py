@@ -67,15 +67,15 @@ class ReindexAdmin(ModelAdmin):
             return self.response_post_save_add(request, obj)
         return super().response_add(request, obj, post_url_continue)
 
-    @admin.action(description="Switch to the new vectors (of what is ready)")
+    @admin.action(description="Switch to the new vectors (of what is ready)", permissions=["change"])
     def switch(self, request: HttpRequest, queryset: "QuerySet[Reindex]") -> None:
         self._each(request, queryset, switching.switch_by_hand, "is searched by the new vectors now")
 
-    @admin.action(description="Roll back to the old vectors")
+    @admin.action(description="Roll back to the old vectors", permissions=["change"])
     def roll_back(self, request: HttpRequest, queryset: "QuerySet[Reindex]") -> None:
         self._each(request, queryset, switching.roll_back, "is searched by the old vectors again")
 
-    @admin.action(description="Retire: remove the vectors that are not used any more")
+    @admin.action(description="Retire: remove the vectors that are not used any more", permissions=["change"])
     def retire(self, request: HttpRequest, queryset: "QuerySet[Reindex]") -> None:
         def begin(reindex: Reindex) -> None:
             tasks.enqueue_on_commit(retiring.retire(reindex=reindex))

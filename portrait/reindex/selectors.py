@@ -48,9 +48,9 @@ def find_reindex(principal: Principal, reindex_id: UUID | str) -> Reindex:
 def progress_of(reindex: Reindex) -> Progress:
     """How far it is, by its chunks."""
     told = Chunk.objects.filter(reindex=reindex).aggregate(
-        rows=Sum("rows"), done=Sum("rows", filter=~Q(done_at=None)), last=Max("done_at")
+        total=Sum("rows"), done=Sum("rows", filter=~Q(done_at=None)), last=Max("done_at")
     )
     done = int(told["done"] or 0)
     until: datetime = told["last"] or timezone.now()
     seconds = (until - reindex.created_at).total_seconds()
-    return Progress(int(told["rows"] or 0), done, round(done / seconds, 1) if done and seconds > 0 else None)
+    return Progress(int(told["total"] or 0), done, round(done / seconds, 1) if done and seconds > 0 else None)

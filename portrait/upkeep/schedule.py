@@ -50,6 +50,13 @@ ENTRIES = (
         10 * MINUTE,
         "Removes jobs of captions and segmentations that ended.",
     ),
+    Entry(
+        "imports: go on, and remove old reports",
+        "portrait.transfer.tasks.tend",
+        15,
+        "Feeds the queue, ends imports that were cancelled or given up, removes zips and reports whose time is over.",
+        expires_s=30,
+    ),
     Entry("jobs: remove old jobs", "portrait.jobs.tasks.purge", HOUR, "Removes old jobs and stray uploads."),
     Entry(
         "audit: chain new entries",

@@ -31,7 +31,7 @@ def job_title(kind: str) -> str:
 @register.simple_tag
 def face(portrait: Portrait | None, style: str = "portrait-face", alt: str = "") -> SafeString:
     """The thumbnail, through the view that asks for rights; a silhouette where there is none."""
-    if portrait is None:
+    if not portrait:  # a template says "" for what is not there
         return format_html('<span class="{} portrait-noface material-symbols-outlined">person</span>', style)
     address = reverse("admin:gallery_portrait_face", args=[portrait.pk])
     return format_html('<img class="{}" src="{}" alt="{}" loading="lazy" decoding="async">', style, address, alt)

@@ -55,7 +55,9 @@ class ChangeFilterSerializer(StrictFilterSerializer):
 
 
 class ChangePagination(NewestFirstPagination):
-    ordering = ("-id",)
+    """Newest first."""
+
+    ordering = ("-id", "-at")
 
 
 @extend_schema_view(

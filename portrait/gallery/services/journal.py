@@ -7,12 +7,11 @@ what was undone can be done again by undoing the undo.
 
 from collections.abc import Sequence
 from contextvars import ContextVar
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
@@ -20,6 +19,7 @@ from django.utils import timezone
 
 from portrait.core.errors import ConflictError
 from portrait.gallery.models import Change, Collection, Identity, Portrait
+from portrait.gallery.services.grace import grace_began, grace_ends, require_grace
 from portrait.gallery.services.journal_edit import (
     SYSTEM,
     Actor,
@@ -43,7 +43,20 @@ from portrait.gallery.services.journal_rows import (
 )
 from portrait.gallery.signals import change_undoing, identity_held
 
-__all__ = ["SYSTEM", "Actor", "Edit", "actor_of", "actor_of_user", "edit", "forget", "record", "undo"]
+__all__ = [
+    "SYSTEM",
+    "Actor",
+    "Edit",
+    "actor_of",
+    "actor_of_user",
+    "edit",
+    "forget",
+    "grace_began",
+    "grace_ends",
+    "record",
+    "require_grace",
+    "undo",
+]
 
 ERASED = "Somebody whom this change was about was erased: it cannot be undone any more."
 
@@ -262,22 +275,6 @@ def is_standing(change: Change) -> bool:
 def in_effect(change: Change) -> bool:
     """Whether the edit behind a change is done at present."""
     return is_standing(root_of(change))
-
-
-def grace_began() -> datetime:
-    """What was deleted before is removed for good."""
-    return timezone.now() - timedelta(days=settings.PORTRAIT.delete_grace_days)
-
-
-def require_grace(deleted_at: datetime) -> None:
-    """Raise `ConflictError` once what was deleted is being removed for good: from then on nothing brings it back."""
-    if deleted_at <= grace_began():
-        raise ConflictError("The time of grace is over: what was deleted is being removed for good.")
-
-
-def grace_ends(deleted_at: datetime | None) -> datetime:
-    """Until when it can be restored."""
-    return (deleted_at or timezone.now()) + timedelta(days=settings.PORTRAIT.delete_grace_days)
 
 
 def _in_the_way(error: IntegrityError) -> str:

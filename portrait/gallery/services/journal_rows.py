@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db.models import Field, Model
@@ -29,8 +29,7 @@ class Recorded:
     def column(self, name: str) -> "Field[Any, Any]":
         if name not in self.fields:
             raise ValueError(f"{self.label}.{name} is not a field that the journal writes")
-        found: Field[Any, Any] = self.model._meta.get_field(name)
-        return found
+        return cast("Field[Any, Any]", self.model._meta.get_field(name))
 
     def attribute(self, name: str) -> str:
         """`identity_id` of `identity`: what a lookup, an update and a row know a column as."""

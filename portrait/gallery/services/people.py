@@ -82,7 +82,7 @@ def require_portraits(owner: Identity, portraits: Sequence[Portrait]) -> list[Po
     return [rows[key] for key in sorted(rows)]
 
 
-def next_unknown_name(collection_id: object) -> str:
+def next_unknown_name(collection_id: UUID) -> str:
     """`unknown_person_N`, each once. Inside a transaction, which others who need one wait for."""
     rows = Collection.objects.filter(pk=collection_id)
     rows.update(unknown_counter=F("unknown_counter") + 1)

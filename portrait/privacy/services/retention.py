@@ -195,7 +195,7 @@ def _people(this: _Run, rule: Rule) -> int:
 def _journal(this: _Run, rule: Rule) -> int:
     """What was changed is forgotten, that something was is not. Such a change cannot be undone any more."""
     old = Change.objects.filter(rule.within("collection_id"), at__lt=this.before(rule.days))
-    old = old.exclude(steps=[], details={"expired": True})
+    old = old.exclude(details__contains={"expired": True})
     if this.dry:
         return old.count()
     return sum(_in_chunks(this, old, lambda some: some.update(steps=[], details={"erased": True, "expired": True})))

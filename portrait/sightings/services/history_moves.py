@@ -170,16 +170,16 @@ def _tidy(change: Change) -> None:
         if step["op"] == "create" and step["model"] == "identity":
             identity_id = UUID(step["pk"])
             for track in Track.objects.filter(identity_id=identity_id, pinned=False).order_by("pk"):
-                _judge_anew(track)
+                _judge_anew(track, identity_id)
             journal.remove_leftover(identity_id=identity_id)
 
 
-def _judge_anew(track: Track) -> None:
+def _judge_anew(track: Track, identity_id: UUID) -> None:
     """A track that was recognised as somebody who is no more."""
     with transaction.atomic():
         timeline.lock(track.camera_id)
         camera = Camera.objects.select_related("collection__active_model").get(pk=track.camera_id)
-        row = Track.objects.filter(pk=track.pk, identity_id=track.identity_id).first()
+        row = Track.objects.filter(pk=track.pk, identity_id=identity_id).first()
         if row is not None:
             timeline.look_again(camera=camera, model=camera.collection.active_model, track=row)
 

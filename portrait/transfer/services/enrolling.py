@@ -12,7 +12,7 @@ from typing import IO
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from inference.errors import ImageError, InferenceError, ModelNotInstalledError
 from inference.types import Box
@@ -216,8 +216,12 @@ def _one_by_one(files: Sequence[ImportFile], data: dict[int, bytes]) -> list[Out
         try:
             outcomes.append(_alone(file, data))
         finally:  # whatever is raised, the worker lives
-            row.update(suspicions=F("suspicions") - 1)
+            _forgive(row)
     return outcomes
+
+
+def _forgive(row: "QuerySet[ImportFile]") -> None:
+    row.update(suspicions=F("suspicions") - 1)
 
 
 def _alone(file: ImportFile, data: dict[int, bytes]) -> Outcome:

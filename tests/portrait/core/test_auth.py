@@ -24,6 +24,10 @@ pytestmark = pytest.mark.django_db
 
 SOME_ID = "00000000-0000-4000-8000-000000000000"
 READ_CALLS = [
+    ("get", "/api/v1/imports"),
+    ("get", f"/api/v1/imports/{SOME_ID}"),
+    ("get", f"/api/v1/imports/{SOME_ID}/results"),
+    ("get", f"/api/v1/imports/{SOME_ID}/results.csv"),
     ("post", "/api/v1/detect"),
     ("post", "/api/v1/verify"),
     ("post", "/api/v1/recognize"),
@@ -64,9 +68,11 @@ READ_CALLS = [
     ("get", f"/api/v1/portraits/{SOME_ID}/scene"),
     ("get", f"/api/v1/cameras/{SOME_ID}/scenes"),
     ("get", "/api/v1/models"),
+    ("get", "/api/v1/embedding-models"),
     ("get", "/api/v1/privacy/key"),
 ]
 ENROL_CALLS = [
+    ("post", "/api/v1/imports"),
     ("post", "/api/v1/identities"),
     ("patch", f"/api/v1/identities/{SOME_ID}"),
     ("delete", f"/api/v1/identities/{SOME_ID}"),
@@ -89,6 +95,7 @@ ENROL_CALLS = [
     ("post", "/api/v1/alerts/1/acknowledge"),
 ]
 ADMIN_CALLS = [
+    ("get", "/api/v1/collections/default/export"),
     ("get", "/api/v1/audit"),
     ("post", f"/api/v1/identities/{SOME_ID}/export"),
     ("post", f"/api/v1/identities/{SOME_ID}/erase"),
@@ -109,6 +116,12 @@ ADMIN_CALLS = [
     ("put", f"/api/v1/cameras/{SOME_ID}/scenes"),
     ("post", "/api/v1/models/blip-mini/load"),
     ("post", "/api/v1/models/blip-mini/unload"),
+    ("get", "/api/v1/reindexes"),
+    ("post", "/api/v1/reindexes"),
+    ("get", f"/api/v1/reindexes/{SOME_ID}"),
+    ("post", f"/api/v1/reindexes/{SOME_ID}/switch"),
+    ("post", f"/api/v1/reindexes/{SOME_ID}/rollback"),
+    ("post", f"/api/v1/reindexes/{SOME_ID}/retire"),
 ]
 ALL_CALLS = READ_CALLS + ENROL_CALLS + ADMIN_CALLS
 

@@ -33,7 +33,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> None:
             run_item(item)
         tend()
 
-    monkeypatch.setattr(f"{COMMAND}.time.sleep", work)
+    monkeypatch.setattr(f"{COMMAND}.sleep", work)
     monkeypatch.setattr(f"{COMMAND}.connection.close", lambda: None)  # the test's transaction
 
 
@@ -120,7 +120,7 @@ def test_interrupted_the_job_goes_on_and_it_is_told_where(
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"{COMMAND}.time.sleep", interrupted)
+    monkeypatch.setattr(f"{COMMAND}.sleep", interrupted)
     monkeypatch.setattr(f"{COMMAND}.connection.close", lambda: None)
     code, out = command(collection, folder)
     run = Import.objects.get()

@@ -75,7 +75,7 @@ def test_imported_elsewhere_everybody_is_who_they_were(
         (nearest,) = nearest_identities(other_collection, embedding.vector)
         assert nearest.identity.name == embedding.identity.name
         assert nearest.distance < 0.2
-    run, again = run_import(exported(filled), into=other_collection)
+    _, again = run_import(exported(filled), into=other_collection)
     assert {status for name, (status, _) in again.items() if name.endswith(".jpg")} == {"duplicate"}
     assert people(other_collection) == people(filled)
 

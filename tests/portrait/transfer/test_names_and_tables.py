@@ -111,5 +111,5 @@ def test_any_bytes_are_a_table_or_no_table(data: bytes) -> None:
     for read in (tables.read_people, tables.read_portraits):
         try:
             list(read(io.BytesIO(data)))  # type: ignore[operator]
-        except tables.TableError as error:
-            assert str(error)
+        except tables.TableError:
+            continue

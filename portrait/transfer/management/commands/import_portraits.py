@@ -1,8 +1,8 @@
 """Import people and photos from a folder or a zip of this machine."""
 
-import time
 from argparse import BooleanOptionalAction
 from pathlib import Path
+from time import sleep
 from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -126,7 +126,7 @@ class Command(BaseCommand):
             rate=f"{told.files_per_s:g} files/s" if told.files_per_s else "",
         )
         connection.close()
-        time.sleep(LOOK_EVERY_S)
+        sleep(LOOK_EVERY_S)
         return told
 
     def _summary(self, run: Import, unpacked: Unpacked) -> None:
