@@ -7,7 +7,6 @@ from pathlib import Path
 
 import hnswlib
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from benchmarks._search_population import PORTRAITS_A_PERSON, Vectors
@@ -57,7 +56,7 @@ class Hnswlib:
     index: hnswlib.Index
     build_s: float
     memory_mb: float
-    file_mb: float
+    """Vectors and links: what its file has, it has in memory."""
 
     def rows(self, probe: Vectors, count: int) -> Order:
         return np.asarray(self.index.knn_query(probe, k=count, num_threads=1)[0][0], np.int64)
@@ -67,7 +66,7 @@ def build_hnswlib(portraits: Vectors, kept: Path, *, threads: int, ef: int) -> H
     """The same M, ef_construction and ef as pgvector's index has; kept in a file, as the galleries are."""
     index = hnswlib.Index("l2", portraits.shape[1])
     file = kept / f"hnswlib-{len(portraits)}-{M}-{EF_CONSTRUCTION}.bin"
-    before, note = psutil.Process().memory_info().rss, file.with_suffix(".json")
+    note = file.with_suffix(".json")
     if note.exists():
         index.load_index(str(file), max_elements=len(portraits))
     else:
@@ -78,6 +77,4 @@ def build_hnswlib(portraits: Vectors, kept: Path, *, threads: int, ef: int) -> H
         index.save_index(str(file))
         note.write_text(json.dumps(build_s))
     index.set_ef(ef)
-    memory_mb = (psutil.Process().memory_info().rss - before) / 2**20
-    size_mb = file.stat().st_size / 2**20
-    return Hnswlib(index, float(json.loads(note.read_text())), round(memory_mb, 1), round(size_mb, 1))
+    return Hnswlib(index, float(json.loads(note.read_text())), round(index.index_file_size() / 2**20, 1))

@@ -51,7 +51,7 @@ def whole(size: int, kept: Path) -> dict[str, object]:
     calibrated = float(np.quantile(exact_strangers.distances[:, 0], CALIBRATED_RATE))
     own = float(collection.active_model.calibration["threshold"])
     ours = asdict(built) | timed(lambda probe: measure.nearest_identities(collection, probe), probes)
-    ours |= {"statements_p50_ms": measure.statement_ms(collection, probes[: PROBES // 2])}
+    ours |= measure.statements(collection, probes)
     ours |= {"ten, however far": measure.latencies(ranked(collection), probes, callers=1)}
     ours |= measure.agreement(answers, exact, TOP)
     ours |= {
@@ -60,7 +60,7 @@ def whole(size: int, kept: Path) -> dict[str, object]:
     ours |= {"server": measure.server_memory(kept / "postgres")}
     right = np.mean([exact.people(number, 1)[0] == owner for number, owner in enumerate(owners)])
     other = build_hnswlib(portraits, kept, threads=CORES, ef=measure.ef_search())
-    theirs = {"index_s": other.build_s, "memory_mb": other.memory_mb, "file_mb": other.file_mb}
+    theirs = {"index_s": other.build_s, "memory_mb": other.memory_mb}
     theirs |= timed(lambda probe: other.rows(probe, TOP), probes)
     found = [other.rows(probe, 64) // PORTRAITS_A_PERSON for probe in probes]
     theirs |= measure.agreement([list(dict.fromkeys(each.tolist())) for each in found], exact, TOP)

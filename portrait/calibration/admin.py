@@ -17,17 +17,23 @@ from portrait.core.errors import PortraitError
 from portrait.gallery.services.journal import actor_of_user
 
 
+SHOWN = ["collection", "model", "state", "curves", "rates", "threshold", "threshold_before", "applied_at"]
+
+
 @admin.register(CalibrationRun)
 class CalibrationRunAdmin(ModelAdmin[CalibrationRun]):
     list_display = ["collection", "created_at", "state", "wanted", "threshold", "in_force", "actor"]
     list_filter = ["collection", "state"]
     list_select_related = ["collection", "model"]
-    fields = ["collection", "model", "state", "curves", "rates", "threshold", "threshold_before", "applied_at"]
-    readonly_fields = [*fields, "reverted_at", "actor"]
+    fields = SHOWN
+    readonly_fields = ["curves", "rates"]
     actions = ["apply", "revert"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: CalibrationRun | None = None) -> list[str]:
+        return [*SHOWN, "reverted_at", "actor"]
 
     @admin.display(description="false-match rate")
     def wanted(self, run: CalibrationRun) -> str:

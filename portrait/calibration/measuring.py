@@ -12,6 +12,8 @@ from portrait.calibration.sampling import Sample
 NEAR_DUPLICATE = 0.1
 """Two portraits of one person that are nearer are one shot, stored twice: their pair says nothing."""
 BATCH = 50_000
+MOST_LOOKED_AT = 5_000
+"""Of the nearest impostor pairs, whether they look like one person."""
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.int64]
 
@@ -92,17 +94,20 @@ def _a_face(sample: Sample, people: Indexes, rng: np.random.Generator) -> Indexe
 
 
 def _suspect(sample: Sample, genuine: Pairs, impostors: Pairs) -> NDArray[np.bool_]:
-    """Pairs whose faces are as near as half of the genuine ones, on average over all their faces: the same person under
-    two names, more likely than not. Those that somebody said are two people are impostors, however alike."""
+    """Pairs whose faces are on average as near as those of three quarters of all people are to each other: one person
+    under two names, more likely than not. Of people with a single face that one has to be nearer than half of the
+    genuine pairs. Those that somebody said are two people are impostors, however alike."""
     marked = np.zeros(len(impostors.distances), dtype=np.bool_)
     if not len(genuine.distances):
         return marked
-    usual = float(np.median(genuine.distances))
-    for index in np.flatnonzero(impostors.distances <= usual):
+    squares = np.bincount(genuine.first, genuine.distances**2) / np.maximum(np.bincount(genuine.first), 1)
+    usual = float(np.sqrt(np.quantile(squares[squares > 0], 0.75)))
+    single = float(np.median(genuine.distances))
+    near = np.flatnonzero(impostors.distances <= float(np.quantile(genuine.distances, 0.99)))
+    for index in near[np.argsort(impostors.distances[near])][:MOST_LOOKED_AT]:
         one, two = int(impostors.first[index]), int(impostors.second[index])
-        if (one, two) in sample.distinct:
-            continue
-        mine, theirs = sample.vectors[sample.owners == one], sample.vectors[sample.owners == two]
-        average = np.sqrt((np.linalg.norm(mine[:, None] - theirs[None], axis=2) ** 2).mean())
-        marked[index] = average <= usual
+        if (one, two) not in sample.distinct:
+            mine, theirs = sample.vectors[sample.owners == one], sample.vectors[sample.owners == two]
+            average = np.sqrt((np.linalg.norm(mine[:, None] - theirs[None], axis=2) ** 2).mean())
+            marked[index] = average <= (usual if min(len(mine), len(theirs)) > 1 else single)
     return marked

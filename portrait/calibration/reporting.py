@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 from uuid import UUID
 
@@ -59,7 +60,7 @@ def report(
     """
     effect = _effect(sample, measured.impostors, fmr, seed)
     _require_enough(sample, measured, fmr, effect)
-    threshold = round(threshold_at(measured.impostors.distances, fmr), 5)
+    threshold = floor(threshold_at(measured.impostors.distances, fmr) * 1e6) / 1e6  # never beyond the next impostor
     at = _At(sample, effect, seed)
     false_matches = _false_matches(measured.impostors, threshold, at)
     now = _false_matches(measured.impostors, calibration.threshold, at)
@@ -170,8 +171,9 @@ def _similarities(curve: Calibration, measured: Measured) -> dict[str, float]:
 
 
 def _split(measured: Measured, nearest: Sequence[Nearest]) -> tuple[list[Nearest], list[Nearest]]:
-    """Neighbours who may be somebody else, and those who look like the same person under two names."""
-    usual = float(np.median(measured.genuine.distances))
+    """Neighbours who may be somebody else, and those who look like the same person under two names: the nearest of
+    many is near by chance too, so that it counts as such only where it is among the nearest genuine pairs."""
+    usual = float(np.quantile(measured.genuine.distances, 0.25))
     alike = [each for each in nearest if each.distance <= usual and not each.distinct]
     return [each for each in nearest if each not in alike], alike
 

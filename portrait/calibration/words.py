@@ -16,8 +16,8 @@ def words(report: dict[str, Any]) -> list[str]:
         return []
     pairs, now = report["pairs"], report["now"]
     lines = [
-        f"Measured: {report['people']['sampled']} of {report['people']['known']} known people, {pairs['genuine']} pairs "
-        f"of portraits of one person (of {pairs['genuine_people']}), {pairs['impostor']} pairs of people, worth "
+        f"Measured: {report['people']['sampled']} of {report['people']['known']} known people, {pairs['genuine']} "
+        f"pairs of portraits of one person (of {pairs['genuine_people']}), {pairs['impostor']} pairs of people, worth "
         f"{report['fmr']['worth']:.0f} independent ones.",
         f"Threshold {report['threshold']:.4f}: false matches {percent(report['fmr'])}, wanted "
         f"{100 * report['fmr']['wanted']:g} %; missed matches {percent(report['fnmr'])}.",

@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
-from portrait.console import bulk, faces, finding, person, photo_search
+from portrait.console import bulk, faces, finding, leaving, person, photo_search
 from portrait.core.admin_base import KeysetAdmin
 from portrait.gallery.admin import IdentityAdmin
 from portrait.gallery.models import Identity
@@ -130,7 +130,13 @@ class PeopleAdmin(IdentityAdmin, KeysetAdmin[Identity]):
         return actions
 
     def get_urls(self) -> list[URLPattern]:
-        pages = [*faces.pages(self), *photo_search.pages(self), *bulk.pages(self), *person.pages(self)]
+        pages = [
+            *faces.pages(self),
+            *photo_search.pages(self),
+            *bulk.pages(self),
+            *person.pages(self),
+            *leaving.pages(self),
+        ]
         wrapped = [path(route, self.admin_site.admin_view(view), name=name) for route, view, name in pages]
         return [*wrapped, *super().get_urls()]
 

@@ -54,7 +54,7 @@ class Victims:
         return f"kill -9 {self._kill(SITE, 'worker')}"
 
     def slow_worker_killed(self) -> str:
-        """The one that re-indexes; once it runs again after the last kill, and had a while to work."""
+        """The one that re-indexes."""
         self._running(SITE, SLOW_WORKER)
         return f"kill -9 {self._kill(SITE, SLOW_WORKER)}"
 

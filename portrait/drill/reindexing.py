@@ -40,7 +40,8 @@ from portrait.reindex.services import starting
 
 COLLECTION, DIMS = "drill-reindex", 120
 PORTRAITS, SHORT_PORTRAITS = 1500, 300
-BETWEEN_KILLS_S = 4.0
+MARK = "drill"
+LEAST_MADE, RESTART_AFTER = 24, 2
 PATIENCE_S = 900.0
 ENROL_EVERY_S, ASK_EVERY_S = 1.0, 0.2
 
@@ -51,7 +52,6 @@ class Outcome:
 
     state: str = ""
     kills: int = 0
-    kills_at_work: int = 0
     postgres_restarts: int = 0
     portraits: int = 0
     enrolled_meanwhile: int = 0
@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        switched = self.state == State.SWITCHED and self.kills_at_work >= 1 and self.postgres_restarts == 1
+        switched = self.state == State.SWITCHED and self.kills > RESTART_AFTER and self.postgres_restarts == 1
         return switched and self.searches > 0 and not (self.wrong or self.missing or self.double or self.problems)
 
     def as_json(self) -> dict[str, Any]:
@@ -113,23 +113,25 @@ class ReindexDrill:
     # --- while it runs --------------------------------------------------------------------------------------
 
     def _strike(self, reindex: Reindex) -> None:
-        """Kill the worker again and again, until the re-index has ended; after the second time restart PostgreSQL."""
+        """Kill the worker whenever it made some vectors, until all are made; after the second time restart PostgreSQL.
+
+        A worker takes seconds to start: one that is killed before it works proves nothing.
+        """
         outcome, ends_at = self._outcome, time.monotonic() + PATIENCE_S
-        while asked(partial(_is_open, reindex)) and time.monotonic() < ends_at:
-            time.sleep(BETWEEN_KILLS_S)
+        made = 0
+        while time.monotonic() < ends_at:
             if not asked(partial(_is_open, reindex)):
                 return
-            at_work = asked(partial(_at_work, reindex))
-            what = self._victims.slow_worker_killed()
+            now = asked(partial(_made, reindex))
+            if now < made + LEAST_MADE:
+                time.sleep(0.1)
+                continue
+            self._say(f"{now} vectors are made: {self._victims.slow_worker_killed()}")
             outcome.kills += 1
-            outcome.kills_at_work += at_work
-            self._say(f"{what}{', at work' if at_work else ''}")
-            if outcome.kills == 2:
+            if outcome.kills == RESTART_AFTER:
                 self._say(f"Postgres {self._victims.postgres_restarted()}")
                 outcome.postgres_restarts += 1
-            self._victims.slow_worker_runs()
-            if outcome.kills >= 40:
-                return
+            made = asked(partial(_made, reindex))
 
     def _wait_for_the_end(self, reindex: Reindex) -> None:
         ends_at = time.monotonic() + PATIENCE_S
@@ -201,8 +203,10 @@ def _is_open(reindex: Reindex) -> bool:
     return Reindex.objects.filter(pk=reindex.pk, state__in=[state for state in OPEN if state != State.READY]).exists()
 
 
-def _at_work(reindex: Reindex) -> bool:
-    return JobItem.objects.filter(job__pk=str(reindex.job_id), state=ItemState.RUNNING).exists()
+def _made(reindex: Reindex) -> int:
+    """The vectors that the worker made; newcomers bring their own."""
+    rows = PortraitEmbedding.objects.filter(model=reindex.to_model, collection=reindex.collection_id)
+    return rows.filter(portrait__detector=MARK).count()
 
 
 def _names(collection: Collection) -> dict[Any, str]:
@@ -247,7 +251,7 @@ def _enrol_all(collection: Collection, identity: Identity, pictures: Sequence[by
             height=height,
             box=face.box.as_list(),
             landmarks=face.landmarks.as_dict() if face.landmarks else None,
-            detector="drill",
+            detector=MARK,
             score=face.score,
             quality={},
             sha256=hashlib.sha256(data).hexdigest(),
@@ -283,9 +287,9 @@ def _model() -> EmbeddingModel:
 def _newcomer(number: int) -> PreparedPhoto:
     """Somebody far from all others, without a picture."""
     vector = np.random.default_rng(100 + number).normal(size=embedder_spec().dims)
-    vector = np.asarray(3.0 * vector / np.linalg.norm(vector), dtype=np.float32)
+    vector = 3.0 * vector / np.linalg.norm(vector)
     quality = Quality(0.9, 80.0, 30.0, 100.0, 0.9, 0.0, 0.0)
-    face = Face(Box(0.0, 0.0, 5.0, 5.0), 0.9, None, quality, Embedding(embedder_spec().name, vector))
+    face = Face(Box(0.0, 0.0, 5.0, 5.0), 0.9, None, quality, Embedding(embedder_spec().name, vector.astype(np.float32)))
     return PreparedPhoto(uuid4().hex * 2, 10, 10, b"none", b"none", face.box, None, face)
 
 
@@ -293,7 +297,7 @@ def lines(outcome: Outcome) -> list[str]:
     """The verdict in words."""
     told = [
         f"The re-index is {outcome.state} after {outcome.duration_s:.0f} s: its worker was killed {outcome.kills} "
-        f"times, {outcome.kills_at_work} of them at work, Postgres was restarted {outcome.postgres_restarts} times.",
+        f"times at work, Postgres was restarted {outcome.postgres_restarts} times.",
         f"{outcome.portraits} portraits, {outcome.enrolled_meanwhile} of them enrolled meanwhile; "
         f"{len(outcome.missing)} missing, {outcome.double} double.",
         f"{outcome.searches} searches answered meanwhile, {len(outcome.wrong)} wrong; {outcome.unanswered} not "

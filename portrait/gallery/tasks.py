@@ -4,12 +4,14 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from celery import shared_task
 from django.db import transaction
 
 from portrait.core.errors import NotFoundError
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity
 from portrait.gallery.reports import report_json
+from portrait.gallery.services import identities
 from portrait.gallery.services.enrolment import store_photo
 from portrait.gallery.services.people import survivor
 from portrait.gallery.services.photos import PreparedPhoto, prepare_photos
@@ -76,3 +78,9 @@ def _to_keep(report: dict[str, Any]) -> dict[str, Any]:
         for warning in report["warnings"]
     ]
     return report | {"warnings": warnings}
+
+
+@shared_task
+def purge() -> None:
+    """Remove for good what was deleted and whose time of grace is over."""
+    identities.purge_deleted()

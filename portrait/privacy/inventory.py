@@ -20,12 +20,14 @@ People = Collection[UUID]
 @dataclass(frozen=True, slots=True)
 class Kept:
     """rows: which rows are about people; None: the table has nothing of anybody. erased: what takes them away.
-    exported: where a subject's export has them, or why it has not. stays: the rows stay, without what was personal."""
+    exported: where a subject's export has them, or why it has not. stays: the rows stay, without what was personal.
+    files: whether the files that the rows name are about these people."""
 
     rows: Callable[[People], Q] | None
     erased: str = ""
     exported: str = ""
     stays: bool = False
+    files: bool = True
 
 
 def nobody(why: str) -> Kept:
@@ -43,6 +45,18 @@ def of(*lookups: str, erased: str, exported: str, stays: bool = False) -> Kept:
         return found
 
     return Kept(rows, erased, exported, stays)
+
+
+def _named_in(column: str) -> Callable[[People], Q]:
+    """Rows of a table whose JSON has somebody's id, anywhere."""
+
+    def rows(people: People) -> Q:
+        found = Q(pk__in=[])
+        for each in people:
+            found |= Q(**{f"{column}__icontains": str(each)})
+        return found
+
+    return rows
 
 
 CASCADE = "with the identity"
@@ -117,7 +131,10 @@ TABLES: Mapping[str, Kept] = {
     "transfer.ImportedName": of("identity_id__in", erased=CASCADE, exported="imports"),
     "reindex.Reindex": nobody("numbers"),
     "reindex.Chunk": nobody("bounds of stretches of a table: ids that mean nobody once their row is gone"),
-    "calibration.CalibrationRun": nobody("numbers and a drawing of how distances are spread"),
+    # Numbers, a drawing of how distances are spread, and ids of pairs that look like one person.
+    "calibration.CalibrationRun": Kept(
+        _named_in("report"), "calibration.following", "of others too: not told", stays=True, files=False
+    ),
     "privacy.SubjectExport": of("identity_id__in", erased=CASCADE, exported="exports"),
     "privacy.ErasureProof": nobody("a salted hash of an id, and numbers"),
     "privacy.RetentionRule": nobody("settings"),
@@ -149,8 +166,8 @@ def counts(people: People) -> dict[str, int]:
 
 def files(people: People) -> Iterator[tuple[Storage, str]]:
     """Every file that a row of theirs names: storage and path."""
-    for label, model, _ in personal():
+    for label, model, kept in personal():
         for field in model._meta.fields:
-            if isinstance(field, FileField):
+            if isinstance(field, FileField) and kept.files:
                 named = rows_of(label, people).exclude(**{field.name: ""}).values_list(field.name, flat=True)
                 yield from ((field.storage, str(name)) for name in named.iterator(1000) if name)

@@ -60,19 +60,20 @@ def _within_reach(rows: "QuerySet[Row]", principal: Principal, collection: str) 
 
 
 def visible_sightings(principal: Principal) -> "QuerySet[Sighting]":
-    """The sightings a caller may see, with what their answers show."""
-    return _within_reach(with_open(Sighting.objects.all()), principal, "collection_id")
+    """The sightings a caller may see, with what their answers show; none of people who were deleted."""
+    sightings = Sighting.objects.filter(identity__deleted_at=None)
+    return _within_reach(with_open(sightings), principal, "collection_id")
 
 
 def visible_alerts(principal: Principal) -> "QuerySet[Alert]":
-    """The alerts a caller may see."""
-    alerts = Alert.objects.select_related("watch", "camera", "identity", "detection")
+    """The alerts a caller may see; none about people who were deleted."""
+    alerts = Alert.objects.filter(identity__deleted_at=None).select_related("watch", "camera", "identity", "detection")
     return _within_reach(alerts, principal, "camera__collection_id")
 
 
 def visible_watches(principal: Principal) -> "QuerySet[Watch]":
     """The watches a caller may see; a watch belongs to a whole collection, so no camera's key sees one."""
-    watches = Watch.objects.select_related("collection", "identity").prefetch_related("cameras")
+    watches = Watch.objects.filter(identity__deleted_at=None).select_related("collection", "identity").prefetch_related("cameras")
     if principal.collection_ids is None:
         return watches
     return watches.filter(collection_id__in=principal.collection_ids)
@@ -114,9 +115,17 @@ def find_cameras(principal: Principal, camera_ids: Items[UUID], collection: Coll
     return found
 
 
-def faces_of_frame(frame_id: int) -> "QuerySet[Detection]":
-    """What was found in a frame, the largest face's row first."""
-    return Detection.objects.filter(frame_id=frame_id).select_related("identity", "track").order_by("id")
+def faces_of_frame(frame_id: int) -> list[Detection]:
+    """What was found in a frame, the largest face's row first; whoever was deleted is nobody."""
+    rows = Detection.objects.filter(frame_id=frame_id).select_related("identity", "track").order_by("id")
+    return [without_deleted(face) for face in rows]
+
+
+def without_deleted(face: Detection) -> Detection:
+    """A face as it is shown: of somebody who was deleted it is nobody's. The row itself stays as it is."""
+    if face.identity is not None and face.identity.deleted_at is not None:
+        face.identity, face.similarity = None, None
+    return face
 
 
 def _exemplars(scope: Scope) -> "QuerySet[DetectionEmbedding]":

@@ -77,6 +77,27 @@ ENTRIES = (
         "Deletes files whose deletion failed, or whose process died before it.",
     ),
     Entry(
+        "people: remove what was deleted",
+        "portrait.gallery.tasks.purge",
+        HOUR,
+        "Removes for good whoever was deleted and whose time of grace is over.",
+    ),
+    Entry(
+        "re-index: what is missing",
+        "portrait.reindex.tasks.fill_missing",
+        10 * MINUTE,
+        "Makes vectors that a crash or an import left out, and brings on re-indexes.",
+        queue="reindex",
+    ),
+    Entry(
+        "people: suggestions",
+        "portrait.curation.tasks.suggest_all",
+        HOUR,
+        "Clusters unknown people, and looks for duplicates, outliers and weak portraits where something changed.",
+        queue="reindex",
+        vital=False,
+    ),
+    Entry(
         "frames: audit of the ledger",
         "portrait.upkeep.tasks.check_ledger",
         6 * HOUR,

@@ -70,7 +70,9 @@ def test_no_query_per_row(clerk: Client, collection: Collection) -> None:
     assert first is not None
     people_page = clerk.get(pages[0]).content.decode()
     assert people_page.count("/thumbnail/") == 32, "a face each; the others are on the person's page"
-    assert clerk.get(reverse("admin:gallery_identity_change", args=[first.pk])).content.decode().count("/thumbnail/") == 4
+    assert (
+        clerk.get(reverse("admin:gallery_identity_change", args=[first.pk])).content.decode().count("/thumbnail/") == 4
+    )
 
 
 def post(client: Client, identity: Identity | None, collection: Collection, **values: object) -> str:

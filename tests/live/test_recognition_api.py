@@ -372,8 +372,8 @@ class TestDelete:
         assert len(files) == 4
         assert all(default_storage.exists(name) for name in files)
         portrait = enrolled[COLLINS]["results"][0]["portrait"]["id"]
-        assert admin.delete(f"/api/v1/portraits/{portrait}").status_code == 204
-        assert admin.delete(f"/api/v1/identities/{enrolled[HOPPER]['id']}").status_code == 204
+        assert admin.delete(f"/api/v1/portraits/{portrait}?erase=true").status_code == 204
+        assert admin.delete(f"/api/v1/identities/{enrolled[HOPPER]['id']}?erase=true").status_code == 204
         assert not any(default_storage.exists(name) for name in files)
         assert not PortraitEmbedding.objects.filter(collection=collection).exists()
         body = {"image": b64(pictures["flipped"]), "collection": collection.name}

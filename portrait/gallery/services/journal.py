@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 from django.utils import timezone
@@ -179,9 +180,7 @@ def _take_back_person(mine: Edit, change: Change, identity_id: UUID) -> None:
     later = Change.objects.filter(
         collection_id=change.collection_id, id__gt=change.pk, identities__contains=[identity_id]
     )
-    for each in later.order_by("-pk"):
-        if is_standing(each):
-            raise later_first(each)
+    refuse_what_came_later(change, later)
     row = mine.people[identity_id]
     count = Portrait.objects.filter(identity_id=identity_id).count()
     if count:
@@ -236,18 +235,29 @@ def _refuse_if_later(change: Change, kind: Recorded, key: str, name: str | None)
     """Raise if a later change that stands touched this column (or, without a name, this row)."""
     step = {"model": kind.label, "pk": key} | ({"field": name} if name else {})
     rows = Change.objects.filter(collection_id=change.collection_id, id__gt=change.pk, steps__contains=[step])
-    for later in rows.order_by("-pk"):
-        if is_standing(later):
-            raise later_first(later)
+    refuse_what_came_later(change, rows)
 
 
-def later_first(later: Change) -> ConflictError:
-    """The refusal to undo a change that a later one builds upon."""
-    return ConflictError(
-        f"Something came later: undo change #{later.pk} first "
-        f"({later.action} by {later.actor}, {later.at:%Y-%m-%d %H:%M:%S} UTC).",
-        details={"change": later.pk},
-    )
+def refuse_what_came_later(change: Change, rows: "QuerySet[Change]") -> None:
+    """Raise `ConflictError` if one of these changes was made, undone or done again since `change`, and that stands."""
+    for each in rows.order_by("-pk"):
+        chain = _chain_of(root_of(each))
+        before = sum(one.pk < change.pk for one in chain)
+        if before % 2 != len(chain) % 2:
+            last = chain[-1]
+            raise ConflictError(
+                f"Something came later: undo change #{last.pk} first "
+                f"({last.action} by {last.actor}, {last.at:%Y-%m-%d %H:%M:%S} UTC).",
+                details={"change": last.pk},
+            )
+
+
+def _chain_of(change: Change) -> list[Change]:
+    """A change, what undid it, what undid that ..."""
+    chain = [change]
+    while (undone := Change.objects.filter(undoes=chain[-1]).first()) is not None:
+        chain.append(undone)
+    return chain
 
 
 def root_of(change: Change) -> Change:
@@ -259,17 +269,12 @@ def root_of(change: Change) -> Change:
 
 def latest_of(change: Change) -> Change:
     """The last of those that undo each other, from this one on."""
-    while (undone := Change.objects.filter(undoes=change).first()) is not None:
-        change = undone
-    return change
+    return _chain_of(change)[-1]
 
 
 def is_standing(change: Change) -> bool:
     """Whether nobody undid it, or somebody undid that. Of an undo: whether the edit it undid is undone still."""
-    steps = 0
-    while (undone := Change.objects.filter(undoes=change).first()) is not None:
-        change, steps = undone, steps + 1
-    return steps % 2 == 0
+    return len(_chain_of(change)) % 2 == 1
 
 
 def in_effect(change: Change) -> bool:

@@ -102,12 +102,11 @@ def refuse_if_moved_since(change: Change) -> None:
     """
     root = journal.root_of(change)
     mine = HistoryMove.objects.filter(change=root).values("track_id")
-    later = Change.objects.filter(moves__track__in=mine, collection_id=change.collection_id, pk__gt=change.pk)
-    for other in later.exclude(pk=root.pk).distinct().order_by("-pk"):
-        if journal.is_standing(other):
-            moves = HistoryMove.objects.filter(change=other, track__in=mine)
-            if any(move.done or is_certain(other, move) for move in moves):
-                raise journal.later_first(other)
+    others = Change.objects.filter(moves__track__in=mine, collection_id=change.collection_id).exclude(pk=root.pk)
+    for other in others.distinct():
+        moves = HistoryMove.objects.filter(change=other, track__in=mine)
+        if any(move.done or is_certain(other, move) for move in moves):
+            journal.refuse_what_came_later(change, Change.objects.filter(pk=other.pk))
 
 
 def reassign(

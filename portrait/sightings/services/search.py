@@ -20,6 +20,7 @@ from portrait.sightings.selectors import (
     sightings_around,
     sightings_of,
     visible_sightings,
+    without_deleted,
 )
 
 CANDIDATES = 20
@@ -154,11 +155,12 @@ def _grouped(near: dict[int, float], kind: str | None) -> _Matches:
     matches = _Matches({}, {})
     faces = Detection.objects.filter(pk__in=near).select_related("identity", "camera")
     part_of = sightings_around(near)
-    for face in sorted(faces, key=lambda each: near[each.pk], reverse=True):
+    shown = (without_deleted(face) for face in faces)
+    for face in sorted(shown, key=lambda each: near[each.pk], reverse=True):
         if kind is not None and kind != _kind(face):
             continue
         sighting_id = part_of.get(face.pk)
-        if sighting_id is not None:
+        if sighting_id is not None and face.identity is not None:
             matches.sightings.setdefault(sighting_id, near[face.pk])
         else:
             matches.faces.setdefault(face.track_id or f"face {face.pk}", FoundFace(face, near[face.pk]))

@@ -144,7 +144,9 @@ def test_to_delete_needs_its_own_right(sign_in: SignIn, pair: list[Identity]) ->
     assert clerk.post(edit, {"deed": "restore"}).status_code == 403
     portraits = reverse("admin:gallery_identity_portraits", args=[first.pk])
     assert clerk.post(portraits, {"deed": "delete", "portraits": str(portrait.pk)}).status_code == 403
-    assert clerk.post(reverse("admin:gallery_identity_bulk"), {"deed": "delete", "ids": str(first.pk)}).status_code == 403
+    assert (
+        clerk.post(reverse("admin:gallery_identity_bulk"), {"deed": "delete", "ids": str(first.pk)}).status_code == 403
+    )
     choices = clerk.get(reverse("admin:gallery_identity_changelist")).content.decode()
     assert "delete_people" not in choices
     assert "hide_people" in choices

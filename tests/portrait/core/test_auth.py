@@ -68,6 +68,8 @@ READ_CALLS = [
     ("get", f"/api/v1/portraits/{SOME_ID}/scene"),
     ("get", f"/api/v1/cameras/{SOME_ID}/scenes"),
     ("get", "/api/v1/models"),
+    ("get", "/api/v1/suggestions"),
+    ("get", f"/api/v1/suggestions/{SOME_ID}"),
     ("get", "/api/v1/embedding-models"),
     ("get", "/api/v1/privacy/key"),
 ]
@@ -93,8 +95,19 @@ ENROL_CALLS = [
     ("patch", f"/api/v1/watches/{SOME_ID}"),
     ("delete", f"/api/v1/watches/{SOME_ID}"),
     ("post", "/api/v1/alerts/1/acknowledge"),
+    ("post", "/api/v1/suggestions/scan"),
+    ("post", f"/api/v1/suggestions/{SOME_ID}/confirm"),
+    ("post", f"/api/v1/suggestions/{SOME_ID}/reject"),
+    ("post", f"/api/v1/suggestions/{SOME_ID}/name"),
+    ("post", f"/api/v1/suggestions/{SOME_ID}/undo"),
 ]
 ADMIN_CALLS = [
+    ("get", "/api/v1/calibrations"),
+    ("post", "/api/v1/calibrations"),
+    ("get", f"/api/v1/calibrations/{SOME_ID}"),
+    ("get", f"/api/v1/calibrations/{SOME_ID}/picture"),
+    ("post", f"/api/v1/calibrations/{SOME_ID}/apply"),
+    ("post", f"/api/v1/calibrations/{SOME_ID}/revert"),
     ("get", "/api/v1/collections/default/export"),
     ("get", "/api/v1/audit"),
     ("post", f"/api/v1/identities/{SOME_ID}/export"),

@@ -51,7 +51,9 @@ def test_what_is_added_or_deleted_moves_no_page(rows: "QuerySet[Identity]", coll
     assert page_of(rows, NEWEST, 5, after=first.next).rows == rest
 
 
-@pytest.mark.parametrize("cursor", ["x", "é", "W10", "WyJhIiwiYiJd", "bnVsbA", "W251bGwsbnVsbF0", "%00", "=" * 9, "W1tdLFtdXQ"])
+@pytest.mark.parametrize(
+    "cursor", ["x", "é", "W10", "WyJhIiwiYiJd", "bnVsbA", "W251bGwsbnVsbF0", "%00", "=" * 9, "W1tdLFtdXQ"]
+)
 def test_a_cursor_that_is_none_leads_to_the_first_page(rows: "QuerySet[Identity]", cursor: str) -> None:
     first = page_of(rows, NEWEST, 5).rows
     for way in ("after", "before"):
@@ -61,7 +63,13 @@ def test_a_cursor_that_is_none_leads_to_the_first_page(rows: "QuerySet[Identity]
 def test_orders_that_no_page_can_be_made_of() -> None:
     assert keys_of(Identity, ["-created_at", "-pk"]) == NEWEST
     assert keys_of(Identity, ["name", "-pk"]) == BY_NAME, "the primary key turns with the column before it"
-    for ordering in (["external_id", "pk"], ["collection__name", "pk"], [F("name").asc(), "pk"], ["name"], ["no", "pk"]):
+    for ordering in (
+        ["external_id", "pk"],
+        ["collection__name", "pk"],
+        [F("name").asc(), "pk"],
+        ["name"],
+        ["no", "pk"],
+    ):
         assert keys_of(Identity, ordering) is None, ordering
 
 

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from portrait.core.errors import PortraitError
@@ -111,7 +111,7 @@ def consistent(collection: Collection) -> None:
 
 
 @pytest.mark.django_db
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(steps)
 def test_undoing_everything_restores_everything(taken: list[Step]) -> None:
     collection = world()
@@ -128,7 +128,7 @@ def test_undoing_everything_restores_everything(taken: list[Step]) -> None:
 
 
 @pytest.mark.django_db
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(steps)
 def test_doing_everything_again_ends_where_it_ended(taken: list[Step]) -> None:
     collection = world()

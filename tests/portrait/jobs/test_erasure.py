@@ -36,7 +36,7 @@ def test_while_a_picture_waits(admin: APIClient, identity: Identity, broker: Bro
     other = enrol(Identity.objects.create(collection=identity.collection, name="Other"))
     (item,) = job.items.all()
     assert len(uploads_of(job)) == 1
-    assert admin.delete(f"/api/v1/identities/{identity.id}").status_code == 204
+    assert admin.delete(f"/api/v1/identities/{identity.id}?erase=true").status_code == 204
     assert uploads_of(job) == []
     assert not JobItem.objects.filter(job_id=job.id).exists()
     assert admin.get(f"/api/v1/jobs/{job.id}").status_code == 404

@@ -75,7 +75,8 @@ def test_the_zip_has_everything(admin: APIClient, whole: Whole) -> None:
     assert (person["name"], person["external_id"]) == (NAME, "hop-0815")
     assert person["consent"] == "Unterschrift-vom-Mai"
     assert {row["name"] for row in subject["identities"]} == {NAME, "Admiral-Amazing"}
-    assert picture == whole.portrait.image.open("rb").read()
+    with whole.portrait.image.open("rb") as file:
+        assert picture == file.read()
     assert len(names) == 4
     assert len(face_pipeline().detect([decode(cut)])[0].faces) >= 1
     row = PortraitEmbedding.objects.get(identity=whole.hopper)

@@ -209,7 +209,7 @@ def test_an_alert_has_a_picture_before_its_sighting(root: Client, collection: Co
 
 def where_of(root: Client) -> list[str]:
     page = root.get("/admin/sightings/watch/").content.decode()
-    return [text.strip() for text in re.findall(r'<td[^>]*field-where[^>]*>([^<]*)<', page)]
+    return [text.strip() for text in re.findall(r"<td[^>]*field-where[^>]*>([^<]*)<", page)]
 
 
 def test_watches_tell_their_cameras(root: Client, collection: Collection, nobody: Identity) -> None:

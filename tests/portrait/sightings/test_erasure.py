@@ -88,7 +88,7 @@ def test_a_person_goes_with_all_that_shows_them(
     enroller: APIClient, scene: Scene, hopper: Identity, collins: Identity
 ) -> None:
     files = seen.sighting_files()
-    assert enroller.delete(f"/api/v1/identities/{hopper.id}").status_code == 204
+    assert enroller.delete(f"/api/v1/identities/{hopper.id}?erase=true").status_code == 204
     assert_gone(hopper, faces=2)
     assert Sighting.objects.get() == scene.collins
     for frame, state in ((scene.both, "expired"), (scene.alone, "expired"), (scene.others, "done")):
@@ -127,7 +127,7 @@ def test_what_the_workers_make_is_shown_searched_and_erased(
     (found,) = enroller.post("/api/v1/search", body, format="json").json()["sightings"]
     assert (found["id"], found["matched_by"]) == (row["id"], "face")
     assert enroller.get(row["picture_url"]).status_code == 200
-    assert enroller.delete(f"/api/v1/identities/{hopper.id}").status_code == 204
+    assert enroller.delete(f"/api/v1/identities/{hopper.id}?erase=true").status_code == 204
     assert_gone(hopper, faces=0)
     assert not Sighting.objects.exists()
     assert set(Frame.objects.values_list("state", flat=True)) == {FrameState.EXPIRED}
@@ -135,7 +135,7 @@ def test_what_the_workers_make_is_shown_searched_and_erased(
 
 def test_the_ledger_still_counts_every_frame(enroller: APIClient, scene: Scene, hopper: Identity) -> None:
     before = list(Frame.objects.order_by("id").values_list("sequence", flat=True))
-    enroller.delete(f"/api/v1/identities/{hopper.id}")
+    enroller.delete(f"/api/v1/identities/{hopper.id}?erase=true")
     assert list(Frame.objects.order_by("id").values_list("sequence", flat=True)) == before
 
 
@@ -145,7 +145,7 @@ def test_pictures_that_were_saved_earlier_go_too(enroller: APIClient, scene: Sce
     files = seen.sighting_files()
     Camera.objects.update(keep_frames_h=0)
     assert expire_due().cut_outs == 2
-    enroller.delete(f"/api/v1/identities/{hopper.id}")
+    enroller.delete(f"/api/v1/identities/{hopper.id}?erase=true")
     scene.collins.refresh_from_db()
     assert seen.sighting_files() - files == {scene.collins.picture.name}
 

@@ -16,6 +16,11 @@ def test_every_entry_names_a_task_that_is_there_and_a_queue_that_is_read() -> No
     assert {entry.queue for entry in ENTRIES} <= set(settings.CELERY_TASK_QUEUES)
 
 
+def test_no_task_and_no_name_is_entered_twice() -> None:
+    assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
+    assert len({entry.task for entry in ENTRIES}) == len(ENTRIES)
+
+
 def test_what_somebody_changed_stays() -> None:
     ensure_schedule()
     slow, _ = IntervalSchedule.objects.get_or_create(every=7, period=IntervalSchedule.DAYS)
