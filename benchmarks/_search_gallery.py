@@ -79,6 +79,20 @@ def build(gallery: Gallery, kept: Path) -> Built:
     return built
 
 
+def remove(gallery: Gallery) -> None:
+    """Everything of a gallery again."""
+    model = gallery.model()
+    tenants = Collection.objects.filter(active_model=model)
+    with transaction.atomic():
+        _execute("SET CONSTRAINTS ALL IMMEDIATE")  # an index cannot go while checks are put off
+        PortraitEmbedding.objects.filter(model=model)._raw_delete(using="default")
+        Portrait.objects.filter(identity__collection__in=tenants)._raw_delete(using="default")
+        Identity.objects.filter(collection__in=tenants)._raw_delete(using="default")
+        _execute(f"DROP INDEX {index_name(model)}")
+        tenants._raw_delete(using="default")
+        model.delete()
+
+
 def _load(gallery: Gallery) -> EmbeddingModel:
     _execute("SET LOCAL session_replication_role = replica")  # keys are right by construction: no check a row
     model = EmbeddingModel.objects.create(

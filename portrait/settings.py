@@ -245,7 +245,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"PictureKindEnum": ["frame", "portrait"]},  # a person has a kind, too
+    "ENUM_NAME_OVERRIDES": {
+        "PictureKindEnum": ["frame", "portrait"],
+        "ActorKindEnum": "portrait.audit.models.ActorKind",
+    },  # a person has a kind, too
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "portrait.core.schema.describe_alike",

@@ -16,8 +16,7 @@ from portrait.core.admin_base import ModelAdmin
 from portrait.core.errors import PortraitError
 from portrait.gallery.services.journal import actor_of_user
 
-
-SHOWN = ["collection", "model", "state", "curves", "rates", "threshold", "threshold_before", "applied_at"]
+SHOWN: list[Any] = ["collection", "model", "state", "curves", "rates", "threshold", "threshold_before", "applied_at"]
 
 
 @admin.register(CalibrationRun)

@@ -6,14 +6,15 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from portrait.core.errors import PortraitError
 from portrait.core.models import Scope
 from portrait.core.principal import Principal
 
-Page = tuple[str, Callable[..., HttpResponse], str]
+Page = tuple[str, Callable[..., HttpResponseBase], str]
 """(route, view, name), as a ModelAdmin adds them to its addresses."""
 
 
@@ -25,7 +26,7 @@ def principal_of_user(user: Any) -> Principal:
 
 def require(request: HttpRequest, *permissions: str) -> None:
     """Raises PermissionDenied where one is missing, or where a change is asked for by a GET."""
-    if not request.user.has_perms(permissions):  # type: ignore[union-attr]
+    if not request.user.has_perms(permissions):
         raise PermissionDenied
 
 

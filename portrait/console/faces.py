@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest
 from django.urls import reverse
 
 from portrait.console.acting import Page
@@ -15,10 +15,10 @@ KEPT_S = 600
 
 
 def pages(page_of: "ModelAdmin[Identity]") -> list[Page]:
-    def face(request: HttpRequest, pk: UUID) -> HttpResponse:
+    def face(request: HttpRequest, pk: UUID) -> FileResponse:
         return _picture(request, pk, "thumbnail")
 
-    def whole(request: HttpRequest, pk: UUID) -> HttpResponse:
+    def whole(request: HttpRequest, pk: UUID) -> FileResponse:
         return _picture(request, pk, "image")
 
     return [
@@ -31,8 +31,8 @@ def face_url(portrait: Portrait) -> str:
     return reverse("admin:gallery_portrait_face", args=[portrait.pk])
 
 
-def _picture(request: HttpRequest, pk: UUID, field: str) -> HttpResponse:
-    if not request.user.has_perms(["gallery.view_identity", "gallery.view_portrait"]):  # type: ignore[union-attr]
+def _picture(request: HttpRequest, pk: UUID, field: str) -> FileResponse:
+    if not request.user.has_perms(["gallery.view_identity", "gallery.view_portrait"]):
         raise PermissionDenied
     portrait = Portrait.objects.filter(pk=pk).only(field).first()
     try:

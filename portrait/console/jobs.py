@@ -123,7 +123,7 @@ class ProgressAdmin(KeysetAdmin[Job], JobAdmin):
 def _act(request: HttpRequest, pk: UUID, do: Any, done: str) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    if not request.user.has_perm(CHANGE):  # type: ignore[union-attr]
+    if not request.user.has_perm(CHANGE):
         raise PermissionDenied
     job = Job.objects.filter(pk=pk).first()
     if job is None:
@@ -153,6 +153,6 @@ def _context_of(request: HttpRequest, job: Job) -> dict[str, Any]:
         "states": [(each, getattr(progress, each)) for each in ItemState.values if getattr(progress, each)],
         "reasons": list(reasons),
         "retryable": selectors.retryable_of(job),
-        "may_change": request.user.has_perm(CHANGE),  # type: ignore[union-attr]
+        "may_change": request.user.has_perm(CHANGE),
         "title": job_title(job.kind),
     }

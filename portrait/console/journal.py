@@ -56,7 +56,7 @@ class JournalAdmin(KeysetAdmin[Change]):
         """Take a change back. By POST alone."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not request.user.has_perm(CHANGE):  # type: ignore[union-attr]
+        if not request.user.has_perm(CHANGE):
             raise PermissionDenied
         change = Change.objects.filter(pk=pk).first()
         if change is None:

@@ -27,7 +27,7 @@ def pages(page_of: "ModelAdmin[Identity]") -> list[Page]:
 def _leave(request: HttpRequest, pk: UUID) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    if not request.user.is_superuser:  # type: ignore[union-attr]
+    if not request.user.is_superuser:
         raise PermissionDenied
     person = Identity.objects.select_related("collection").filter(pk=pk).first()
     if person is None:

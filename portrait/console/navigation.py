@@ -114,7 +114,7 @@ def _others(request: HttpRequest) -> list[Item]:
 
 def _count(label: str, condition: Q) -> int:
     """No more than what a badge shows is counted."""
-    rows = apps.get_model(label).objects.filter(condition)  # type: ignore[attr-defined]
+    rows = apps.get_model(label).objects.filter(condition)
     return int(rows.order_by().values("pk")[: MOST_IN_A_BADGE + 1].count())
 
 

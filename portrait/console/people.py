@@ -79,7 +79,7 @@ class PeopleAdmin(IdentityAdmin, KeysetAdmin[Identity]):
     """The grid, a person's page, and what is done with many at once."""
 
     list_display = ["name", "created_at"]
-    list_display_links = None
+    list_display_links = []
     list_filter = [PresenceFilter, "kind", ConsentFilter, QualityFilter, "collection"]
     list_per_page = 48
     sortable_by = ("name", "created_at")

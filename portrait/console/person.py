@@ -34,7 +34,7 @@ NEWEST = (Key("created_at", descending=True), Key("id", descending=True))
 
 def context_of(request: HttpRequest, person: Identity) -> dict[str, Any]:
     """What the templates of the page show, as far as the user may see it."""
-    may = request.user.has_perm  # type: ignore[union-attr]
+    may = request.user.has_perm
     portraits = Portrait.objects.filter(identity=person)
     page = keyset_page(
         portraits.filter(deleted_at=None),
@@ -88,7 +88,7 @@ def _answer(request: HttpRequest, pk: UUID, do: Any) -> HttpResponse:
     """One deed on one person, told on the page that is shown next."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    if not request.user.has_perm(CHANGE):  # type: ignore[union-attr]
+    if not request.user.has_perm(CHANGE):
         raise PermissionDenied
     person = Identity.objects.filter(pk=pk).first()
     if person is None:
@@ -113,7 +113,7 @@ def _edit(request: HttpRequest, person: Identity) -> UUID | None:
         messages.success(request, f"{person} is merged into {target} now. The journal below can undo it.")
         return target.pk
     elif deed in DEEDS:
-        if not request.user.has_perm(DEEDS[deed].permission):  # type: ignore[union-attr]
+        if not request.user.has_perm(DEEDS[deed].permission):
             raise PermissionDenied
         DEEDS[deed].do(person, actor)
         messages.success(request, f"{DEEDS[deed].title}: done. {DEEDS[deed].consequence}")
@@ -138,7 +138,7 @@ def _portraits(request: HttpRequest, person: Identity) -> UUID | None:
     if not chosen:
         raise ConflictError("Choose some portraits first.")
     if deed in ("delete", "restore"):
-        if not request.user.has_perm("gallery.delete_portrait"):  # type: ignore[union-attr]
+        if not request.user.has_perm("gallery.delete_portrait"):
             raise PermissionDenied
         one = editing.delete_portrait if deed == "delete" else editing.restore_portrait
         for portrait in chosen:
@@ -164,11 +164,14 @@ def _portraits(request: HttpRequest, person: Identity) -> UUID | None:
 
 def _pick(request: HttpRequest) -> HttpResponse:
     """People to choose one of, as a piece of a page."""
-    if not request.user.has_perm("gallery.view_identity"):  # type: ignore[union-attr]
+    if not request.user.has_perm("gallery.view_identity"):
         raise PermissionDenied
     term, collection = request.GET.get("q", "").strip(), as_uuid(request.GET.get("collection", ""))
-    found = Identity.objects.filter(deleted_at=None, merged_into=None, collection_id=collection)
-    other = as_uuid(request.GET.get("not", ""))
-    people = finding.by_words(found.exclude(pk=other), term) if term else found.none()
+    found, other = Identity.objects.filter(deleted_at=None, merged_into=None), as_uuid(request.GET.get("not", ""))
+    if collection is None or not term:
+        found = found.none()
+    else:
+        found = finding.by_words(found.filter(collection_id=collection), term)
+    people = found.exclude(pk=other) if other else found
     shown = list(with_newest_portraits(people.order_by("name", "id"), 1)[:PICKED])
     return TemplateResponse(request, "console/picked.html", {"people": shown, "term": term})

@@ -18,11 +18,12 @@ from portrait.console.bulk import CHANGE
 from portrait.console.filters import PersonFilter
 from portrait.core.admin_base import KeysetAdmin
 from portrait.core.errors import ConflictError
+from portrait.curation.actions import Action, proposed_action
 from portrait.curation.models import OF_PEOPLE, Kind, State, Suggestion
 from portrait.curation.selectors import reason_of
 from portrait.curation.services import answers
-from portrait.curation.services.answers import Action
 from portrait.gallery.models import Identity, Portrait
+from portrait.gallery.selectors import as_uuid
 from portrait.gallery.services.journal import actor_of_user
 
 FACES_SHOWN = 3
@@ -110,7 +111,8 @@ class ReviewAdmin(KeysetAdmin[Suggestion]):
             row.card = _card(row, people, portraits)  # type: ignore[attr-defined]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        last = Suggestion.objects.filter(pk=request.session.get(LAST)).first() if LAST in request.session else None
+        key = as_uuid(str(request.session.get(LAST, "")))
+        last = Suggestion.objects.filter(pk=key).first() if key else None
         shown = {"last": last, "may_answer": may_answer(request), **(extra_context or {})}
         return super().changelist_view(request, shown)
 
@@ -165,13 +167,13 @@ class ReviewAdmin(KeysetAdmin[Suggestion]):
 
 def may_answer(request: HttpRequest) -> bool:
     """An answer is an edit of people."""
-    return bool(request.user.has_perms(["curation.change_suggestion", CHANGE]))  # type: ignore[union-attr]
+    return bool(request.user.has_perms(["curation.change_suggestion", CHANGE]))
 
 
 def _answer(request: HttpRequest, suggestion: Suggestion) -> None:
     actor, said = actor_of_user(request.user), request.POST.get("answer", "")
     if said == "yes":
-        if answers.proposed_action(suggestion) == Action.DELETE:
+        if proposed_action(suggestion) == Action.DELETE:
             _require_delete(request)
         answers.confirm(suggestion=suggestion, actor=actor)
     elif said == "no":
@@ -186,7 +188,7 @@ def _answer(request: HttpRequest, suggestion: Suggestion) -> None:
 
 
 def _require_delete(request: HttpRequest) -> None:
-    if not request.user.has_perm("gallery.delete_portrait"):  # type: ignore[union-attr]
+    if not request.user.has_perm("gallery.delete_portrait"):
         raise PermissionDenied
 
 
@@ -209,6 +211,6 @@ def _card(row: Suggestion, people: dict[UUID, Subject], portraits: dict[UUID, Po
         more=max(0, len(row.identities) - PEOPLE_SHOWN),
         portraits=[portraits[key] for key in row.portraits[:FACES_SHOWN] if key in portraits],
         of_people=row.kind in OF_PEOPLE,
-        yes=YES[answers.proposed_action(row)],
+        yes=YES[proposed_action(row)],
         no=NO.get(Kind(row.kind), "Leave it"),
     )

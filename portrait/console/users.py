@@ -18,7 +18,7 @@ admin.site.unregister([User, Group])
 
 
 @admin.register(User)
-class TeamUserAdmin(UserAdmin, ModelAdmin[User]):
+class TeamUserAdmin(UserAdmin[User], ModelAdmin[User]):
     """Django's page with unfold's look."""
 
     form = UserChangeForm

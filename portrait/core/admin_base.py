@@ -28,6 +28,7 @@ class KeysetChangeList(ChangeList):
 
     page: Page
     counted: Counted
+    model_admin: "KeysetAdmin[Any]"
 
     def get_filters(self, request: HttpRequest) -> Any:
         for name in (AFTER, BEFORE):  # no filters, and no part of the links to other orders and filters

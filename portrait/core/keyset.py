@@ -118,8 +118,7 @@ def _beyond(keys: Sequence[Key], place: Sequence[Any]) -> Q:
 
 
 def _field(model: type[models.Model], name: str) -> "models.Field[Any, Any]":
-    found = next(field for field in model._meta.concrete_fields if name in (field.name, field.attname))
-    return cast("models.Field[Any, Any]", found)
+    return next(field for field in model._meta.concrete_fields if name in (field.name, field.attname))
 
 
 def _write(row: models.Model, keys: Sequence[Key]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
@@ -62,7 +63,8 @@ def attach_counts(jobs: Sequence[Job]) -> None:
     """The counts of `with_counts` for the jobs of a page: one query that reads their items only."""
     states = {f"count_{state}": Count("pk", filter=Q(state=state)) for state in ItemState.values}
     by_job = JobItem.objects.filter(job__in=[job.pk for job in jobs]).order_by().values("job")
-    found = {row["job"]: row for row in by_job.annotate(**states, count_retryable=Count("pk", filter=RETRYABLE))}
+    rows = by_job.annotate(**states, count_retryable=Count("pk", filter=RETRYABLE))
+    found: dict[UUID, dict[str, Any]] = {row["job"]: dict(row) for row in rows}
     for job in jobs:
         for name in (*states, "count_retryable"):
             setattr(job, name, found.get(job.pk, {}).get(name, 0))

@@ -1,5 +1,6 @@
 """Captions and objects for people: looked at and searched. Nobody is named in them."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django import forms
@@ -31,7 +32,7 @@ def link_to_picture(row: Shown) -> SafeString:
 class LookedAtOnly(MadeByFrames):
     """Lists of what was told of pictures; it goes with them, and by no other way."""
 
-    sortable_by = ()
+    sortable_by: Sequence[str] | None = ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

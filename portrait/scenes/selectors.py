@@ -16,6 +16,7 @@ from portrait.core.models import Scope
 from portrait.core.principal import Principal
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.gallery.selectors import visible_portraits
+from portrait.gallery.services.people import survivor
 from portrait.scenes.models import CameraScenes, Caption, SceneObject, Segmentation
 from portrait.sightings.models import Detection
 
@@ -134,8 +135,10 @@ def objects_of(segmentations: Iterable[Segmentation]) -> list[SceneObject]:
 
 
 def identities(ids: Iterable[UUID | str]) -> dict[str, Identity]:
-    """By the text of their ids; those that are gone are left out."""
-    return {str(key): row for key, row in Identity.objects.in_bulk(list(ids)).items()}
+    """By the text of their ids; those that are gone are left out, and of those who were merged it is whom they are a
+    part of by now."""
+    rows = {str(key): survivor(row) for key, row in Identity.objects.in_bulk(list(ids)).items()}
+    return {key: row for key, row in rows.items() if row.deleted_at is None}
 
 
 def scenes_of(camera: Camera) -> CameraScenes:

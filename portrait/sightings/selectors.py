@@ -73,7 +73,11 @@ def visible_alerts(principal: Principal) -> "QuerySet[Alert]":
 
 def visible_watches(principal: Principal) -> "QuerySet[Watch]":
     """The watches a caller may see; a watch belongs to a whole collection, so no camera's key sees one."""
-    watches = Watch.objects.filter(identity__deleted_at=None).select_related("collection", "identity").prefetch_related("cameras")
+    watches = (
+        Watch.objects.filter(identity__deleted_at=None)
+        .select_related("collection", "identity")
+        .prefetch_related("cameras")
+    )
     if principal.collection_ids is None:
         return watches
     return watches.filter(collection_id__in=principal.collection_ids)

@@ -66,8 +66,8 @@ class Visit:
 
     def watch(self) -> None:
         self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
-        self.page.on("console", lambda line: self._told(line))
-        self.page.on("response", lambda answer: self._answered(answer))
+        self.page.on("console", self._told)
+        self.page.on("response", self._answered)
         self.page.on("request", lambda asked: self._asked(asked.url))
 
     def _told(self, line: Any) -> None:

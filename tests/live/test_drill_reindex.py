@@ -1,4 +1,4 @@
-"""`manage.py drill --reindex`, in its short form: the worker is killed whenever it made something, PostgreSQL restarted."""
+"""`manage.py drill --reindex`, in its short form: its worker is killed again and again, PostgreSQL restarted."""
 
 import json
 from pathlib import Path

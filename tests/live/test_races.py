@@ -14,7 +14,8 @@ from portrait.core.errors import ConflictError, NotFoundError
 from portrait.core.files import atomic_with_files
 from portrait.demo.photos import COLLINS, built_in
 from portrait.gallery.models import Collection, Identity, Portrait
-from portrait.gallery.services import enrolment, identities, recognition
+from portrait.gallery.services import editing, enrolment, identities, recognition
+from portrait.gallery.services.journal import Actor
 from portrait.gallery.services.photos import PreparedPhoto, prepare_photos
 from portrait.jobs.services import claim, create_job
 
@@ -140,7 +141,7 @@ def test_changing_what_was_deleted_meanwhile_is_not_found(collection: Collection
     identity = Identity.objects.create(collection=collection, name=COLLINS)
     Identity.objects.filter(id=identity.id).delete()
     with pytest.raises(NotFoundError):
-        identities.update_identity(identity=identity, name="New")
+        editing.update(identity=identity, actor=Actor("a test"), name="New")
 
 
 def test_an_identity_deleted_meanwhile_gets_no_portrait_and_no_file(collection: Collection) -> None:

@@ -11,13 +11,16 @@ from django.utils import timezone
 
 from portrait.audit.models import Action
 from portrait.audit.services import record, system
+from portrait.calibration.models import CalibrationRun
 from portrait.cameras.models import Camera, Frame
+from portrait.curation.models import Likeness, Suggestion
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.gallery.services import editing
 from portrait.gallery.services.journal import Actor
 from portrait.jobs.models import Job, JobItem
 from portrait.scenes.models import Caption, PersonInResult, SceneObject, Segmentation
 from portrait.sightings.models import Alert, FaceRejection, Stranger, Track, Watch
+from portrait.transfer.models import Import, ImportedName, ImportFile, ImportPart, ImportPerson
 from tests.portrait.sightings import seen
 
 ACTOR = Actor("tester")
@@ -41,6 +44,37 @@ class Whole:
         self._seen()
         self._told()
         self._asked()
+        self._curated()
+
+    def _curated(self) -> None:
+        pair = sorted([self.hopper.pk, self.collins.pk])
+        Suggestion.objects.create(
+            collection=self.collection, kind="same_person", fingerprint="f" * 64, identities=pair, score=0.7
+        )
+        model = self.collection.active_model
+        Likeness.objects.create(
+            collection=self.collection, model=model, first_id=pair[0], second_id=pair[1], distance=0.7, nearest=0.6
+        )
+        suspects = [{"first": str(pair[0]), "second": str(pair[1]), "distance": 0.5}]
+        CalibrationRun.objects.create(collection=self.collection, model=model, report={"suspects": suspects})
+        run = Import.objects.create(collection=self.collection, finished_at=timezone.now())
+        part = ImportPart.objects.create(run=run, item=0)
+        folder = "Ordner-der-Admiralin"
+        listed = ImportPerson.objects.create(
+            run=run, folder=folder, name=OLD_NAME, external_id="hop-0815", values=METADATA, identity=self.hopper
+        )
+        ImportFile.objects.create(
+            run=run,
+            part=part,
+            index=0,
+            person=listed,
+            path=f"{folder}/1.jpg",
+            status="accepted",
+            identity_id=self.hopper.pk,
+            portrait_id=self.portrait.pk,
+            sha256=self.portrait.sha256,
+        )
+        ImportedName.objects.create(collection=self.collection, key=f"name:{OLD_NAME}", identity=self.hopper)
 
     def _seen(self) -> None:
         both = seen.make_frame(self.camera, seen.BOTH, seen.ago(hours=1))
@@ -114,6 +148,7 @@ class Whole:
             "metadata": "Zimmer-4711-geheim",
             "consent": "Unterschrift-vom-Mai",
             "watch": "Besuch-der-Admiralin",
+            "folder of an import": "Ordner-der-Admiralin",
             "what the caller said of a frame": "Ausweis-99",
             "captions": "xyzzy",
             "picture's hash": self.portrait.sha256,
