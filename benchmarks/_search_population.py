@@ -28,7 +28,24 @@ DIMS = 128
 PORTRAITS_A_PERSON = 5
 CHUNK_PEOPLE = 4_000
 
-MEASURED: dict[str, object] = {}
+MEASURED: dict[str, object] = {
+    "distances, quantiles of %": [5, 50, 95],
+    "one person's photos": [0.373, 0.415, 0.438],
+    "two people's photos": [0.629, 0.842, 0.953],
+    "two people's small faces": [0.574, 0.711, 0.858],
+    "two people's poor faces": [0.268, 0.559, 0.738],
+    "photo to poor face": [0.634, 0.763, 0.874],
+    "length of a vector": [1.298, 1.384, 1.493],
+    "length of the mean": 1.29,
+    "from the mean: photos": [0.52, 0.614, 0.666],
+    "from the mean: small faces": [0.437, 0.495, 0.584],
+    "mean of poor faces from the mean": 0.389,
+    "directions in which people differ": 29.3,
+    "of one person's variance, along people's first 16 axes": 0.302,
+    "pictures": {"photos": 12, "small": 81, "poor tracks": 14},
+}
+SYNTHETIC: dict[str, object] = {}
+"""The same of this population, by the same code: 400 people."""
 
 MEAN_LENGTH = 1.30
 BETWEEN, WITHIN = 0.26, 0.0925

@@ -234,8 +234,8 @@ def space(model: Any) -> dict[str, object]:
             cursor.execute("DROP TABLE IF EXISTS bench_space")
             cursor.execute(f"CREATE TABLE bench_space (v {kind}({dims}))")
             cursor.execute(
-                f"INSERT INTO bench_space SELECT (SELECT array_agg(random() + 0 * n) FROM generate_series(1, {dims}))"
-                f"::real[]::{kind}({dims}) FROM generate_series(1, {SPACE_ROWS}) AS n"
+                f"INSERT INTO bench_space SELECT array_agg(random())::real[]::{kind}({dims}) "
+                f"FROM generate_series(1, {SPACE_ROWS}) AS n, generate_series(1, {dims}) GROUP BY n"
             )
             cursor.execute(
                 f"CREATE INDEX bench_space_hnsw ON bench_space USING hnsw (v {kind}_l2_ops) "

@@ -197,7 +197,7 @@ def _people_of(rows: list[Suggestion]) -> dict[UUID, Subject]:
     wanted = {key for row in rows for key in row.identities[:PEOPLE_SHOWN]}
     newest = Portrait.objects.filter(deleted_at=None).order_by("-created_at")[:FACES_SHOWN]
     people = Identity.objects.filter(pk__in=wanted).prefetch_related(Prefetch("portraits", newest, to_attr="newest"))
-    return {person.pk: Subject(person, list(person.newest)) for person in people}  # type: ignore[attr-defined]
+    return {person.pk: Subject(person, list(person.newest)) for person in people}
 
 
 def _portraits_of(rows: list[Suggestion]) -> dict[UUID, Portrait]:

@@ -21,7 +21,7 @@ admin.site.unregister([User, Group])
 class TeamUserAdmin(UserAdmin[User], ModelAdmin[User]):
     """Django's page with unfold's look."""
 
-    form = UserChangeForm
+    form = UserChangeForm  # type: ignore[assignment]  # generic in the user's class
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ["username", "first_name", "last_name", "is_active", "is_staff", "is_superuser", "last_login"]

@@ -33,9 +33,13 @@ from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Po
 from portrait.gallery.vectors import distance_to, only_of
 
 EXACT_BELOW = 10_000
-"""Collections with fewer portraits are scanned exactly: that takes some milliseconds and misses nobody."""
+"""Collections with at most so many portraits are scanned exactly: that costs about what a walk through the index of a
+million does (`benchmarks/search.py`), misses nobody, and makes no difference between a collection by itself and one of
+a hundred that share an index, which would have to be walked a hundred times as far for it."""
 SIZE_CHECKED_EVERY_S = 30
-FIRST_ROWS = 64
+FIRST_ROWS, ROWS_A_PLACE = 16, 6
+"""Read at first, and for each person who is asked for: people have some portraits each. The index is walked as far for
+one row as for many (`hnsw.ef_search`); what is not needed is only carried about."""
 MOST_ROWS = 20_000
 
 
@@ -130,6 +134,7 @@ def filter_identities(
     name: str | None = None,
     kind: str | None = None,
     hidden: bool | None = None,
+    consent: bool | None = None,
 ) -> "QuerySet[Identity]":
     """What fits all that is asked; `name` fits as a part, whatever its case. Hidden people only if asked for."""
     if external_id is not None:  # of somebody who was merged: whom they are a part of
@@ -139,6 +144,8 @@ def filter_identities(
         "name__icontains": name,
         "kind": kind,
         "hidden": bool(hidden),
+        "consent": "" if consent is False else None,
+        "consent__gt": "" if consent else None,
     }
     return identities.filter(**{lookup: value for lookup, value in asked.items() if value is not None})
 
@@ -236,7 +243,7 @@ def nearest_identities(
     """
     calibration, exclude = calibration_of(collection), list(exclude)
     farthest = calibration.distance(min_similarity)
-    limit, best = FIRST_ROWS, dict[uuid.UUID, float]()
+    limit, best = max(FIRST_ROWS, ROWS_A_PLACE * top_k), dict[uuid.UUID, float]()
     while True:
         rows = _nearest_rows(collection, vector, limit, exclude)
         for identity_id, distance in rows:

@@ -1,6 +1,5 @@
 """Captions and objects for people: looked at and searched. Nobody is named in them."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django import forms
@@ -32,14 +31,14 @@ def link_to_picture(row: Shown) -> SafeString:
 class LookedAtOnly(MadeByFrames):
     """Lists of what was told of pictures; it goes with them, and by no other way."""
 
-    sortable_by: Sequence[str] | None = ()
-
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
 @admin.register(Caption)
 class CaptionAdmin(LookedAtOnly, KeysetAdmin[Caption]):
+    keyset_ordering = ("-shown_at",)
+    sortable_by = ()
     list_display = ["text", "model", "camera", "shown_at", "picture"]
     list_filter = ["camera"]
     list_select_related = ["camera"]
@@ -64,6 +63,8 @@ class CaptionAdmin(LookedAtOnly, KeysetAdmin[Caption]):
 
 @admin.register(SceneObject)
 class SceneObjectAdmin(LookedAtOnly, KeysetAdmin[SceneObject]):
+    keyset_ordering = ("-shown_at",)
+    sortable_by = ()
     list_display = ["label", "certainty", "place", "found_by", "camera", "shown_at", "picture"]
     list_filter = ["camera"]
     list_select_related = ["camera", "segmentation"]

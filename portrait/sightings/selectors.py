@@ -155,7 +155,11 @@ def nearest_exemplars(scope: Scope, vector: NDArray[np.float32], limit: int) -> 
     with transaction.atomic():
         if rows.values("pk")[EXACT_BELOW : EXACT_BELOW + 1].exists():
             with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('hnsw.max_scan_tuples', %s, true)", [str(SCAN_TUPLES)])
+                # A planner without fresh statistics takes them for a few rows, and would rather sort them all.
+                cursor.execute(
+                    "SELECT set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_sort', 'off', true)",
+                    [str(SCAN_TUPLES)],
+                )
         else:
             distance = ExpressionWrapper(distance + Value(0.0), FloatField())  # not what the index is made for
         found = rows.annotate(distance=distance).order_by("distance")

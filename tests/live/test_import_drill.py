@@ -53,9 +53,12 @@ def faces(photos: PhotoSet) -> list[Image.Image]:
 
 def large_png() -> bytes:
     """Some hundred bytes that say 60 million pixels."""
-    header = b"IHDR" + struct.pack(">2L5B", 10_000, 6_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">L", 13) + header + struct.pack(">L", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + bytes(100)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+    header = struct.pack(">2L5B", 10_000, 6_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100)))
 
 
 @dataclass

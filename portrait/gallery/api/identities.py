@@ -124,6 +124,9 @@ class IdentityFilterSerializer(serializers.Serializer[dict[str, Any]]):
     name = serializers.CharField(required=False, max_length=200, help_text="Part of the name")
     kind = serializers.ChoiceField(required=False, choices=Identity.Kind.choices)
     hidden = serializers.BooleanField(required=False, allow_null=True, default=None)
+    consent = serializers.BooleanField(
+        required=False, allow_null=True, default=None, help_text="false: those without a note on consent"
+    )
     deleted = serializers.BooleanField(default=False, help_text="Those who were deleted, and can be restored")
 
 

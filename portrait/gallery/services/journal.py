@@ -228,7 +228,6 @@ def _require_living_owners(change: Change, steps: Sequence[Step]) -> None:
     for owner in Identity.objects.filter(pk__in=owners).exclude(merged_into=None, deleted_at=None):
         name = "merged_into" if owner.merged_into_id else "deleted_at"
         _refuse_if_later(change, recorded(Identity), str(owner.pk), name)
-        raise ConflictError(f"{owner.name!r} was {'merged' if owner.merged_into_id else 'deleted'} since.")
 
 
 def _refuse_if_later(change: Change, kind: Recorded, key: str, name: str | None) -> None:

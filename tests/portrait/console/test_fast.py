@@ -28,11 +28,11 @@ def test_as_many_queries_for_many_rows_as_for_few(root: Client) -> None:
     few = {name: len(queries(root, address)) for name, address in addresses().items()}
     fill(1500)
     many = {name: len(queries(root, address)) for name, address in addresses().items()}
-    # A list that fits on one page is not counted: up to two queries less.
-    assert {name: count - few[name] for name, count in many.items() if not 0 <= count - few[name] <= 2} == {}
+    # A list that fits on one page is not counted, and of a large table the statistics are read: that is all.
+    assert {name: count - few[name] for name, count in many.items() if abs(count - few[name]) > 2} == {}
     fill(3000)
     more = {name: len(queries(root, address)) for name, address in addresses().items()}
-    assert {name: count - many[name] for name, count in more.items() if not 0 <= count - many[name] <= 2} == {}
+    assert {name: count - many[name] for name, count in more.items() if abs(count - many[name]) > 2} == {}
     assert max(more.values()) <= 20
 
 
@@ -66,7 +66,7 @@ def test_no_page_reads_a_table_from_end_to_end(root: Client) -> None:
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        ("?q=hopper", "identity_words"),
+        ("?q=1234", "identity_words"),
         ("?q=emp-0000042", "identity_external"),
         ("?o=1", "identity_by_name"),
         ("?presence=hidden", "identity_hidden"),

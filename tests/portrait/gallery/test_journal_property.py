@@ -111,7 +111,7 @@ def consistent(collection: Collection) -> None:
 
 @pytest.mark.django_db
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 @given(steps)
 def test_undoing_everything_restores_everything(taken: list[Step]) -> None:
@@ -130,7 +130,7 @@ def test_undoing_everything_restores_everything(taken: list[Step]) -> None:
 
 @pytest.mark.django_db
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 @given(steps)
 def test_doing_everything_again_ends_where_it_ended(taken: list[Step]) -> None:

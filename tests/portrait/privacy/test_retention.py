@@ -195,3 +195,12 @@ def test_the_command(collection: Collection) -> None:
         call_command("retention", "unset", "known")
     with pytest.raises(CommandError, match="no collection"):
         call_command("retention", "set", "known", "3", "--collection", "nonsense")
+
+
+def test_people_without_a_note_on_consent_are_found(reader: APIClient, collection: Collection) -> None:
+    person(collection, "Signed", consent="form of May")
+    person(collection, "Never asked")
+    address = f"/api/v1/identities?collection={collection.name}"
+    for value, expected in (("false", {"Never asked"}), ("true", {"Signed"})):
+        assert {row["name"] for row in reader.get(f"{address}&consent={value}").json()["results"]} == expected
+    assert len(reader.get(address).json()["results"]) == 2

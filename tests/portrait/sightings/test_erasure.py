@@ -19,7 +19,8 @@ from portrait.cameras.services.accept import accept_frame
 from portrait.core.files import atomic_with_files
 from portrait.gallery.face_json import quality_json
 from portrait.gallery.models import Collection, Identity
-from portrait.gallery.services.identities import delete_identity
+from portrait.gallery.services.grace import grace_began
+from portrait.gallery.services.identities import delete_identity, purge_deleted
 from portrait.gallery.services.photos import prepare_face
 from portrait.sightings import files
 from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sighting, Stranger, Timeline, Track, Watch
@@ -159,6 +160,10 @@ def test_from_the_admin_as_well(client: Any, scene: Scene, hopper: Identity, way
         address = "/admin/gallery/identity/"
         body = {"action": "delete_selected", "_selected_action": [str(hopper.pk)], "post": "yes"}
     assert client.post(address, body).status_code == 302
+    hopper.refresh_from_db()
+    assert hopper.deleted_at is not None  # it can be restored, until the time of grace is over
+    Identity.objects.filter(pk=hopper.pk).update(deleted_at=grace_began())
+    assert purge_deleted() == 1
     assert_gone(hopper, faces=2)
     assert {frame.state for frame in Frame.objects.filter(pk__in=[scene.both.pk, scene.alone.pk])} == {"expired"}
 

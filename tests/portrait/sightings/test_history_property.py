@@ -75,7 +75,7 @@ def act(collection: Collection, step: Step) -> None:
 
 @pytest.mark.django_db
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],  # to make an example smaller takes minutes on a database
