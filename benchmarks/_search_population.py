@@ -44,7 +44,22 @@ MEASURED: dict[str, object] = {
     "of one person's variance, along people's first 16 axes": 0.302,
     "pictures": {"photos": 12, "small": 81, "poor tracks": 14},
 }
-SYNTHETIC: dict[str, object] = {}
+SYNTHETIC: dict[str, object] = {
+    "distances, quantiles of %": [5, 50, 95],
+    "one person's photos": [0.329, 0.429, 0.567],
+    "two people's photos": [0.688, 0.824, 1.016],
+    "two people's small faces": [0.598, 0.721, 0.887],
+    "two people's poor faces": [0.413, 0.494, 0.604],
+    "photo to poor face": [0.631, 0.74, 0.89],
+    "length of a vector": [1.339, 1.421, 1.515],
+    "length of the mean": 1.308,
+    "from the mean: photos": [0.491, 0.585, 0.732],
+    "from the mean: small faces": [0.423, 0.514, 0.621],
+    "mean of poor faces from the mean": 0.271,
+    "directions in which people differ": 34.4,
+    "of one person's variance, along people's first 16 axes": 0.435,
+    "pictures": {"photos": 400, "small": 400, "poor tracks": 400},
+}
 """The same of this population, by the same code: 400 people."""
 
 MEAN_LENGTH = 1.30

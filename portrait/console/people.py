@@ -123,12 +123,6 @@ class PeopleAdmin(IdentityAdmin, KeysetAdmin[Identity]):
     def complete(self, rows: list[Identity]) -> None:
         finding.attach_last_seen(rows)
 
-    def get_actions(self, request: HttpRequest) -> Any:
-        """Deletion with Django's own action would be for good: here it can be restored."""
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)
-        return actions
-
     def get_urls(self) -> list[URLPattern]:
         pages = [
             *faces.pages(self),

@@ -66,7 +66,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        larger = self._larger.get((scope["method"], scope["path"]))
+        larger = self._larger.get((scope.get("method", ""), scope.get("path", "")))
         if larger is None or self._announced(scope) <= self._max_bytes:
             known = self._claims_to_be_somebody(scope)
             limit = self._max_bytes if known else min(self._max_bytes, self._anonymous_max_bytes)

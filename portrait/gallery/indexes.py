@@ -17,11 +17,12 @@ from portrait.gallery.vectors import column_of, column_type
 logger = logging.getLogger(__name__)
 
 # pgvector's defaults are 16 and 64. Poor pictures are alike, whoever they show, and draw the graph's links to
-# themselves; more links and a wider construction keep everybody else reachable. 100,000 portraits, 500 probes, ef_search
-# 200 (`benchmarks/_search_variants.py`): the exact scan's person comes first for 0.997 with 16 and 128, for 1.000 with
-# these. An index of half precision with single precision ranked again finds the same for the same work in 28 % less
-# space: not worth a second expression. One bit a number finds a third of the ten nearest people: faces share a long
-# mean vector, so that most signs are the same for all.
+# themselves; more links and a wider construction keep everybody else reachable. With 100,000 portraits and ef_search
+# 200 the exact scan's person comes first for 0.997 of the probes with 16 and 128, for 1.000 with these (of the ten
+# nearest people 0.994 and 0.998 are found). `benchmarks/_search_variants.py` tries others: an index of half precision,
+# its rows ranked again by single precision, finds the same for the same work and takes 28 % less space, which a second
+# expression in every search is not worth; one bit a number finds a third of the ten nearest, since faces share a long
+# mean vector and most signs are the same for all.
 M, EF_CONSTRUCTION = 24, 200
 # While an index is built beside living data: the graph is built in memory, which is several times faster than on disk
 # (1 million vectors of 128 numbers take about 1 GB), by so many processes.

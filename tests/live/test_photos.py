@@ -18,9 +18,9 @@ def test_pictures_are_decoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     pipeline, at_a_time = photos.face_pipeline(), []
 
     class Watched:
-        def analyse(self, images: list[object]) -> list[FaceAnalysis]:
+        def analyse(self, images: list[object], **options: object) -> list[FaceAnalysis]:
             at_a_time.append(len(images))
-            return pipeline.analyse(images)  # type: ignore[arg-type]
+            return pipeline.analyse(images, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(photos, "face_pipeline", Watched)
     monkeypatch.setattr(photos, "CHUNK_PIXELS", 600_000)

@@ -15,8 +15,9 @@ from portrait.core.pipelines import detector_spec
 from portrait.gallery.face_json import quality_json
 from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.selectors import Candidate, likeness_to, nearest_identities
-from portrait.gallery.services import spaces
+from portrait.gallery.services import editing, spaces
 from portrait.gallery.services.identities import get_or_create_identity
+from portrait.gallery.services.journal import SYSTEM
 from portrait.gallery.services.photos import Prepared, PreparedPhoto, prepare_photos
 from portrait.gallery.signals import duplicates_suspected
 from portrait.gallery.vectors import NotEmbeddedError, vector_of
@@ -120,6 +121,8 @@ def store_photo(*, identity: Identity, photo: PreparedPhoto, index: int = 0) -> 
     """
     known = Portrait.objects.filter(identity=identity, sha256=photo.sha256).first()
     if known is not None:
+        if known.deleted_at is not None:  # sent again, it is wanted again
+            editing.restore_portrait(portrait=known, actor=SYSTEM)
         return PhotoReport(index=index, status="duplicate", portrait=known)
     photo = spaces.seen_by(photo, spaces.networks_of([identity.collection_id]))
     warnings = _warnings(identity, photo)

@@ -6,7 +6,6 @@ what was undone can be done again by undoing the undo.
 """
 
 from collections.abc import Sequence
-from contextvars import ContextVar
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -14,12 +13,10 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
-from django.db.models.signals import pre_delete
-from django.dispatch import receiver
 from django.utils import timezone
 
 from portrait.core.errors import ConflictError
-from portrait.gallery.models import Change, Collection, Identity, Portrait
+from portrait.gallery.models import Change, Identity, Portrait
 from portrait.gallery.services.grace import grace_began, grace_ends, require_grace
 from portrait.gallery.services.journal_edit import (
     SYSTEM,
@@ -31,6 +28,7 @@ from portrait.gallery.services.journal_edit import (
     follow_vectors,
     lock_people,
 )
+from portrait.gallery.services.journal_leaving import forget, remove_person
 from portrait.gallery.services.journal_rows import (
     CREATE,
     DELETE,
@@ -60,8 +58,6 @@ __all__ = [
 ]
 
 ERASED = "Somebody whom this change was about was erased: it cannot be undone any more."
-
-_taking_back: ContextVar[frozenset[UUID]] = ContextVar("taking_back", default=frozenset())
 
 
 def undo(*, change: Change, actor: Actor) -> Change:
@@ -190,15 +186,7 @@ def _take_back_person(mine: Edit, change: Change, identity_id: UUID) -> None:
     if any(held for _, held in identity_held.send(Identity, identity_id=identity_id)):
         Identity.objects.filter(pk=identity_id).update(deleted_at=timezone.now())
     else:
-        _remove_person(row)
-
-
-def _remove_person(row: Identity) -> None:
-    token = _taking_back.set(_taking_back.get() | {row.pk})
-    try:
-        row.delete()
-    finally:
-        _taking_back.reset(token)
+        remove_person(row)
 
 
 def remove_leftover(*, identity_id: UUID) -> bool:
@@ -209,7 +197,7 @@ def remove_leftover(*, identity_id: UUID) -> bool:
             return True
         if not is_leftover(row) or any(held for _, held in identity_held.send(Identity, identity_id=identity_id)):
             return False
-        _remove_person(row)
+        remove_person(row)
     return True
 
 
@@ -288,30 +276,3 @@ def _in_the_way(error: IntegrityError) -> str:
     if "one_portrait_an_image" in told:
         return "The person has this very picture again by now: remove that portrait first."
     return "Something that came later stands in its way."
-
-
-def forget(identity_id: UUID) -> int:
-    """Take somebody who is erased out of the journal; answers how many changes named them.
-
-    What stays of these changes: what kind of edit it was, by whom and when. None of them can be undone.
-    """
-    forgotten = 0
-    with transaction.atomic():
-        rows = Change.objects.filter(identities__contains=[identity_id]).order_by("pk")
-        for change in rows.select_for_update(of=("self",)):
-            change.identities = [each for each in change.identities if each != identity_id]
-            change.steps = [
-                {name: step[name] for name in ("op", "model", "field") if name in step} for step in change.steps
-            ]
-            change.details = {"erased": True}
-            change.save(update_fields=["identities", "steps", "details"])
-            forgotten += 1
-    return forgotten
-
-
-@receiver(pre_delete, sender=Identity)
-def _forget_erased(sender: type[Identity], instance: Identity, origin: Any = None, **kwargs: Any) -> None:
-    """Whoever deletes a person for good, the journal forgets them. With a whole collection its journal goes anyway."""
-    whole = origin.model if hasattr(origin, "model") else type(origin)
-    if instance.pk not in _taking_back.get() and whole is not Collection:
-        forget(instance.pk)

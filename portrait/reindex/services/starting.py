@@ -21,7 +21,7 @@ from portrait.reindex import gaps
 from portrait.reindex.models import OPEN, Chunk, Reindex, State
 
 REINDEX, QUEUE = "reindex", "reindex"
-PICTURES_A_CHUNK, VECTORS_A_CHUNK = 128, 2000
+PICTURES_A_CHUNK, VECTORS_A_CHUNK = 64, 2000
 MOST_CHUNKS = 4000
 HELD_BACK = timedelta(days=365)
 """The last item waits for the others; whoever does the last of these lets it go."""

@@ -139,7 +139,7 @@ class TestErrors:
     def test_what_nobody_foresaw(
         self, enroller: APIClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def broken(*args: Any) -> Any:
+        def broken(*args: Any, **options: Any) -> Any:
             raise RuntimeError("secret of the inside")
 
         monkeypatch.setattr("portrait.compat.smartav.services.recognition.analyse", broken)

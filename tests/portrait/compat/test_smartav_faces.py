@@ -328,7 +328,7 @@ class TestErrors:
     def test_the_networks_do_not_answer(
         self, enroller: APIClient, collection: Collection, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def down(*args: Any) -> Any:
+        def down(*args: Any, **options: Any) -> Any:
             raise ServerUnavailableError("nothing answers")
 
         monkeypatch.setattr("portrait.compat.smartav.services.recognition.analyse", down)

@@ -1,6 +1,8 @@
 """Edits of people, and how each is undone and done again."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -8,6 +10,8 @@ from portrait.core.errors import ConflictError, NotFoundError
 from portrait.gallery.models import Change, Collection, Distinct, Identity, Portrait, Rejection
 from portrait.gallery.selectors import nearest_identities
 from portrait.gallery.services import editing, identities, journal
+from portrait.gallery.services.enrolment import store_photo
+from portrait.gallery.services.photos import PreparedPhoto
 from tests.portrait.gallery.people import ACTOR, add, add_portrait, portraits_of, snapshot, vector_of
 
 pytestmark = pytest.mark.django_db
@@ -298,3 +302,13 @@ def test_who_looks_like_two_is_the_one_of_whom_nobody_said_no(collection: Collec
     probe = (vector_of(1, 0) + 0.22 * vector_of(3)).astype("float32")
     assert nearest_identities(collection, probe, top_k=5) == []
     assert nearest_identities(collection, vector_of(1, 0))[0].identity == one
+
+
+def test_a_deleted_picture_that_is_sent_again_is_back(collection: Collection) -> None:
+    one = add(collection, 1, faces=1)
+    (portrait,) = portraits_of(one)
+    editing.delete_portrait(portrait=portrait, actor=ACTOR)
+    photo = cast(PreparedPhoto, SimpleNamespace(sha256=portrait.sha256))
+    assert store_photo(identity=one, photo=photo).status == "duplicate"
+    assert portraits_of(one) == [portrait]
+    assert nearest_identities(collection, vector_of(1))[0].identity == one

@@ -1,4 +1,4 @@
-"""Is the index good enough? Twenty thousand synthetic portraits that lie as real ones do; `benchmarks.search` has more."""
+"""Is the index good enough? Twenty thousand synthetic portraits that lie as real ones do; more in `benchmarks.search`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

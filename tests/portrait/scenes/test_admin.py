@@ -7,6 +7,8 @@ from django.urls import reverse
 
 from portrait.cameras.models import Camera, Frame
 from portrait.gallery.models import Collection, Identity
+from portrait.gallery.services.grace import grace_began
+from portrait.gallery.services.identities import purge_deleted
 from portrait.scenes.models import CameraScenes, Caption, SceneObject
 from tests.portrait.scenes.told import keep_caption, keep_objects
 from tests.portrait.sightings.seen import enrol, make_camera, make_frame, see
@@ -98,6 +100,9 @@ def test_a_person_with_described_portraits_is_deleted(root: Client, frame: Frame
     assert "Are you sure" in asked
     assert "Eileen Collins, with all portraits" in asked
     assert root.post(address, {"post": "yes"}).status_code == 302
+    assert Identity.objects.get().deleted_at is not None, "it can be restored"
+    Identity.objects.update(deleted_at=grace_began())
+    assert purge_deleted() == 1
     assert not Identity.objects.exists()
     assert not Caption.objects.exists()
     assert not SceneObject.objects.exists()
@@ -107,7 +112,7 @@ def test_people_with_described_portraits_are_deleted_from_the_list(root: Client,
     collins = Identity.objects.get(name="Eileen Collins")
     body = {"action": "delete_selected", "_selected_action": str(collins.pk), "post": "yes"}
     assert root.post(reverse("admin:gallery_identity_changelist"), body).status_code == 302
-    assert not Identity.objects.exists()
+    assert Identity.objects.get().deleted_at is not None
 
 
 def test_who_may_not_delete_people_does_not(frame: Frame) -> None:

@@ -51,11 +51,11 @@ def break_pipeline(monkeypatch: pytest.MonkeyPatch, when: Callable[[Any], Except
     """A fault in the networks' place, for those batches that `when` names one for."""
     real = FacePipeline.analyse
 
-    def analyse(self: FacePipeline, images: Any) -> Any:
+    def analyse(self: FacePipeline, images: Any, **options: Any) -> Any:
         error = when(images)
         if error is not None:
             raise error
-        return real(self, images)
+        return real(self, images, **options)
 
     monkeypatch.setattr(FacePipeline, "analyse", analyse)
 
@@ -226,8 +226,8 @@ def test_a_frame_whose_worker_vanished_is_taken_over_and_its_late_result_thrown_
     real = FacePipeline.analyse
     once = []
 
-    def analyse(self: FacePipeline, images: Any) -> Any:
-        found = real(self, images)
+    def analyse(self: FacePipeline, images: Any, **options: Any) -> Any:
+        found = real(self, images, **options)
         if not once:
             once.append(True)
             Frame.objects.update(leased_until=timezone.now() - timedelta(seconds=1))  # it took too long
@@ -271,9 +271,9 @@ def test_a_camera_that_is_deleted_meanwhile_is_no_error(
     kept = accept_frame(camera=other, incoming=IncomingFrame(plain_jpeg())).frame.pk
     real = FacePipeline.analyse
 
-    def analyse(self: FacePipeline, images: Any) -> Any:
+    def analyse(self: FacePipeline, images: Any, **options: Any) -> Any:
         Camera.objects.filter(pk=camera.pk).delete()
-        return real(self, images)
+        return real(self, images, **options)
 
     monkeypatch.setattr(FacePipeline, "analyse", analyse)
     processing.process(frame_ids=ids)
