@@ -248,7 +248,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PictureKindEnum": ["frame", "portrait"],
         "ActorKindEnum": "portrait.audit.models.ActorKind",
-    },  # a person has a kind, too
+        "IdentityKindEnum": "portrait.gallery.models.Identity.Kind",
+        "FrameStateEnum": "portrait.cameras.models.FrameState",
+    },  # more than one thing has a kind, or a state
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "portrait.core.schema.describe_alike",
