@@ -13,7 +13,7 @@ from benchmarks._search_population import PORTRAITS_A_PERSON, Vectors
 from portrait.gallery.indexes import EF_CONSTRUCTION, M
 
 Order = NDArray[np.int64]
-BLOCK_ROWS, BLOCK_PROBES = 50_000, 250
+BLOCK_ROWS, BLOCK_PROBES = 50_000, 100
 CLOSEST_ROWS = 64
 """Portraits that a ranking of ten people is made of: none has more than PORTRAITS_A_PERSON."""
 

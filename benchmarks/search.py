@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from rich.console import Console
@@ -97,8 +98,16 @@ def filtered(size: int, kept: Path) -> dict[str, object]:
     people = raw.rows // PORTRAITS_A_PERSON * TENANTS  # numbered as in the whole
     exact = Exact(people * PORTRAITS_A_PERSON + raw.rows % PORTRAITS_A_PERSON, raw.distances)
     collection = gallery.collection()
-    found = timed(lambda probe: measure.nearest_identities(collection, probe), probes)
-    return asdict(built) | found | measure.agreement(measure.answers(collection, probes, TOP), exact, TOP)
+
+    def ask() -> dict[str, object]:
+        found = timed(lambda probe: measure.nearest_identities(collection, probe), probes)
+        return found | measure.agreement(measure.answers(collection, probes, TOP), exact, TOP)
+
+    told = asdict(built) | ask()
+    if gallery.indexed:
+        with mock.patch("portrait.gallery.selectors.EXACT_BELOW", 0):
+            told |= {"if the shared index were walked": ask()}
+    return told
 
 
 def _of_tenant(population: Population, size: int):

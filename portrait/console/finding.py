@@ -17,6 +17,7 @@ from portrait.gallery.services.recognition import recognise
 from portrait.sightings.models import Sighting
 
 FOUND_BY_PHOTO = 12
+FEW_FOUND = 1_000
 LEAST_SIMILARITY = 0.1
 """Also people who are not alike are shown, with their similarity: a reader wants to see who comes next."""
 
@@ -24,11 +25,20 @@ LEAST_SIMILARITY = 0.1
 def by_words(people: "QuerySet[Identity]", term: str) -> "QuerySet[Identity]":
     """Those whose name has words that begin like these, or whose external id begins so, or whose id it is.
 
-    By indexes (`identity_words`, `identity_external`); a part from the middle of a word is not found.
+    By indexes (`identity_words`, `identity_external`); a part from the middle of a word is not found. Few are looked up
+    first: PostgreSQL takes any beginning of a word for a frequent one, and would rather read all people in the order of
+    the list until a page is full. That is right for words that many have, and reads everybody for a rare name.
     """
     key = as_uuid(term.strip())
     if key is not None:
         return people.filter(pk=key)
+    found = matching(people, term)
+    few = list(found.order_by().values_list("pk", flat=True)[: FEW_FOUND + 1])
+    return people.filter(pk__in=few) if len(few) <= FEW_FOUND else found
+
+
+def matching(people: "QuerySet[Identity]", term: str) -> "QuerySet[Identity]":
+    """By name or external id, as `by_words` says."""
     beginnings = " & ".join(f"{_quoted(word)}:*" for word in term.split())
     query = SearchQuery(beginnings, search_type="raw", config="simple")
     named = people.annotate(name_words=SearchVector("name", config="simple"))

@@ -1,46 +1,34 @@
 """A collection is re-indexed while the worker that does it is killed again and again, and PostgreSQL is restarted once:
 it finishes, nothing is missing, nothing double, and whoever searches meanwhile is never told a wrong name."""
 
-import hashlib
-import io
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
-import numpy as np
 from django.conf import settings
-from django.core.files.base import ContentFile
 from django.core.management.base import CommandError
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Count
-from PIL import Image, ImageEnhance
 from rich.console import Console
 
-from inference.codec import decode
-from inference.types import Box, Embedding, Face, Quality
-from portrait.core.pipelines import embedder_spec, face_pipeline
 from portrait.demo import run as demo
 from portrait.demo.client import ApiClient
 from portrait.demo.photos import Photo, built_in
 from portrait.drill.faults import Victims
 from portrait.drill.ledger import asked
-from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
+from portrait.drill.reindex_people import COLLECTION, MARK, gallery, newcomer
+from portrait.drill.reindex_people import model as small_model
+from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.services.enrolment import store_photo
-from portrait.gallery.services.identities import create_collection, default_embedding_model
-from portrait.gallery.services.photos import PreparedPhoto
-from portrait.gallery.vectors import pack_projection
 from portrait.jobs.models import ItemState, JobItem
 from portrait.reindex import gaps, tasks
 from portrait.reindex.models import OPEN, Reindex, State
 from portrait.reindex.services import starting
 
-COLLECTION, DIMS = "drill-reindex", 120
 PORTRAITS, SHORT_PORTRAITS = 1500, 300
-MARK = "drill"
 LEAST_MADE, RESTART_AFTER = 24, 2
 PATIENCE_S = 900.0
 ENROL_EVERY_S, ASK_EVERY_S = 1.0, 0.2
@@ -86,9 +74,9 @@ class ReindexDrill:
         victims.stop_reading()
         key = demo.api_key(settings.PORTRAIT.var)
         self._say(f"Enrolling {self._count} portraits ...")
-        collection = _gallery(self._count)
+        collection = gallery(self._count)
         names = _names(collection)
-        model = _model()
+        model = small_model()
         victims.slow_worker_runs()
         begin = time.time()
         reindex = starting.start(collection=collection, model=model, from_pictures=True)
@@ -163,7 +151,7 @@ class ReindexDrill:
                 name = f"newcomer {self._outcome.enrolled_meanwhile}"
                 try:
                     identity = Identity.objects.create(collection=collection, name=name)
-                    store_photo(identity=identity, photo=_newcomer(self._outcome.enrolled_meanwhile))
+                    store_photo(identity=identity, photo=newcomer(self._outcome.enrolled_meanwhile))
                 except (OperationalError, InterfaceError):
                     connection.close()
                 else:
@@ -219,78 +207,6 @@ def _wrong_names(photo: Photo, faces: Sequence[dict[str, Any]]) -> str:
     if sorted(found) == sorted(photo.expected or ()):
         return ""
     return f"{photo.name}: {found}, not {list(photo.expected or ())}"
-
-
-def _gallery(count: int) -> Collection:
-    """The demo's people with many portraits, each a little different, and real pictures."""
-    collection = create_collection(name=COLLECTION)
-    for name, photos in built_in().people.items():
-        identity = Identity.objects.create(collection=collection, name=name)
-        base = Image.open(io.BytesIO(photos[0].data)).convert("RGB")
-        face = max(face_pipeline().analyse([decode(photos[0].data)])[0].faces, key=lambda each: each.box.area)
-        share = count // len(built_in().people)
-        pictures = [_altered(base, index, share) for index in range(share)]
-        _enrol_all(collection, identity, pictures, face)
-    return collection
-
-
-def _altered(base: Image.Image, index: int, count: int) -> bytes:
-    """No two are the same file."""
-    buffer, image = io.BytesIO(), ImageEnhance.Brightness(base).enhance(0.85 + 0.3 * index / count)
-    image.save(buffer, "JPEG", quality=92, comment=str(index))
-    return buffer.getvalue()
-
-
-def _enrol_all(collection: Collection, identity: Identity, pictures: Sequence[bytes], face: Face) -> None:
-    """All with the first picture's face and vector, which the others are as good as."""
-    for data in pictures:
-        width, height = Image.open(io.BytesIO(data)).size
-        portrait = Portrait(
-            identity=identity,
-            width=width,
-            height=height,
-            box=face.box.as_list(),
-            landmarks=face.landmarks.as_dict() if face.landmarks else None,
-            detector=MARK,
-            score=face.score,
-            quality={},
-            sha256=hashlib.sha256(data).hexdigest(),
-        )
-        portrait.image.save("image.jpg", ContentFile(data), save=False)
-        portrait.thumbnail.save("thumbnail.jpg", ContentFile(data[:64]), save=False)
-        portrait.save()
-        PortraitEmbedding.objects.create(
-            portrait=portrait,
-            model=collection.active_model,
-            collection=collection,
-            identity=identity,
-            vector=face.embedding.vector,
-        )
-
-
-def _model() -> EmbeddingModel:
-    """A smaller model: the network's vectors along random orthogonal axes, stretched as much as they lose."""
-    source = default_embedding_model()
-    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(source.dims, source.dims)))[0][:DIMS]
-    axes *= np.sqrt(source.dims / DIMS)
-    return EmbeddingModel.objects.create(
-        name="drill-small",
-        version="1",
-        dims=DIMS,
-        precision=EmbeddingModel.Precision.HALF,
-        source=source,
-        projection=pack_projection(np.zeros(source.dims, np.float32), axes.astype(np.float32)),
-        calibration=source.calibration,
-    )
-
-
-def _newcomer(number: int) -> PreparedPhoto:
-    """Somebody far from all others, without a picture."""
-    vector = np.random.default_rng(100 + number).normal(size=embedder_spec().dims)
-    vector = 3.0 * vector / np.linalg.norm(vector)
-    quality = Quality(0.9, 80.0, 30.0, 100.0, 0.9, 0.0, 0.0)
-    face = Face(Box(0.0, 0.0, 5.0, 5.0), 0.9, None, quality, Embedding(embedder_spec().name, vector.astype(np.float32)))
-    return PreparedPhoto(uuid4().hex * 2, 10, 10, b"none", b"none", face.box, None, face)
 
 
 def lines(outcome: Outcome) -> list[str]:

@@ -24,9 +24,10 @@ logger = logging.getLogger(__name__)
 # expression in every search is not worth; one bit a number finds a third of the ten nearest, since faces share a long
 # mean vector and most signs are the same for all.
 M, EF_CONSTRUCTION = 24, 200
-# While an index is built beside living data: the graph is built in memory, which is several times faster than on disk
-# (1 million vectors of 128 numbers take about 1 GB), by so many processes.
-BUILD_MEMORY, BUILD_WORKERS = "1GB", 2
+# While an index is built beside living data, after its rows were loaded: the graph is built in memory, which is several
+# times faster than on disk, by so many processes. A vector of 128 numbers takes about 1.5 KB there (itself, and two
+# times M links of 16 bytes), a million 1.5 GB. A parallel build asks for all of it at once.
+BUILD_MEMORY, BUILD_WORKERS = "2GB", 2
 _BUILDING = 0x504F5254
 """Class of the advisory locks of those who build an index."""
 _LOOK_AGAIN_S = 0.5

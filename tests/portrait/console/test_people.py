@@ -67,6 +67,13 @@ def test_people_are_found_by_the_beginnings_of_words(
     assert [person.name for person in page.context["cl"].page.rows] == found
 
 
+def test_words_that_many_have(root: Client, people: MakePeople, monkeypatch: pytest.MonkeyPatch) -> None:
+    everybody = people(60, portraits=0)
+    monkeypatch.setattr("portrait.console.finding.FEW_FOUND", 10)
+    assert names(root, "?q=pers") == [person.name for person in reversed(everybody)][:48]
+    assert names(root, f"?q=pers+{everybody[3].name.split()[1]}") == [everybody[3].name]
+
+
 def test_filters(root: Client, people: MakePeople, other_collection: Collection) -> None:
     plain, weak, bare, hidden, deleted, merged = people(6, portraits=0)
     Portrait.objects.bulk_create([portrait_of(plain, "a"), portrait_of(weak, "b", 0.2), portrait_of(hidden, "c")])

@@ -1,4 +1,4 @@
-"""Is the index good enough? Twenty thousand synthetic portraits that lie as real ones do; more in `benchmarks.search`."""
+"""Is the index good enough? Twenty thousand synthetic portraits, as real ones lie; see `benchmarks/search.py`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
