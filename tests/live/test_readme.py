@@ -101,15 +101,22 @@ def test_the_examples_work_when_pasted(demo: Installation) -> None:
     assert {each["identity"]["name"] for each in sightings["results"]} == {"Eileen Collins", "Grace Hopper"}
     assert [each["identity"]["name"] for each in searched["sightings"]] == ["Grace Hopper"]
 
-    collection, more, job, found, changed = paste("enrol", "jobs", "manage")
+    collection, more, job, found, changed, _, gone, restored, renamed, undone, portrait = paste(
+        "enrol", "jobs", "manage", "people edit"
+    )
     assert collection["name"] == "staff"
     assert [result["status"] for result in more["results"]] == ["duplicate", "accepted"]
     assert (job["state"], job["items"][0]["result"]["status"]) == ("done", "accepted")
     assert [identity["portrait_count"] for identity in found["results"]] == [3]
     assert changed["action"] == "open the door"
     assert (demo.var / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+    assert "restore" in gone
+    assert restored["name"] == found["results"][0]["name"]
+    assert renamed["name"] == "Rear Admiral Hopper"
+    assert undone["action"] == "undo"
+    assert portrait["change"]
     (left,) = answers(execute(demo, [*BASH, STRICT + before + 'curl -s -H "$AUTH" "$URL/identities?collection=staff"']))
-    assert left["results"] == [], "the last example erases the person"
+    assert [(each["name"], each["portrait_count"]) for each in left["results"]] == [(found["results"][0]["name"], 3)]
 
 
 def test_the_python_example_works(demo: Installation) -> None:

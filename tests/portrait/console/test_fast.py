@@ -26,7 +26,7 @@ def queries(client: Client, address: str) -> list[str]:
 
 
 def test_as_many_queries_for_many_rows_as_for_few(root: Client) -> None:
-    fill(120)
+    fill(600)
     few = {name: len(queries(root, address)) for name, address in addresses().items()}
     fill(1500)
     many = {name: len(queries(root, address)) for name, address in addresses().items()}
