@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from inference.errors import ImageTooLargeError, InferenceError
-from portrait.core.admin_base import ModelAdmin, TabularInline
+from portrait.core.admin_base import ModelAdmin
 from portrait.core.errors import PortraitError, SeveralFacesError
 from portrait.core.pipelines import codec_limits
 from portrait.gallery.face_choice import LARGEST
@@ -97,36 +97,6 @@ def reason(error: Exception | None) -> str:
     return str(error)
 
 
-class PortraitInline(TabularInline[Portrait, Identity]):
-    model = Portrait
-    fields = ["face", "score", "quality_score", "reasons", "size", "created_at"]
-    readonly_fields = ["face", "score", "quality_score", "reasons", "size", "created_at"]
-    extra = max_num = 0
-
-    def has_add_permission(self, request: HttpRequest, obj: Identity | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    @admin.display
-    def face(self, portrait: Portrait) -> SafeString:
-        link = reverse("portrait-image", args=[portrait.pk])
-        return format_html('<a href="{}" target="_blank">{}</a>', link, face_picture(portrait, 96))
-
-    @admin.display(description="quality")
-    def quality_score(self, portrait: Portrait) -> str:
-        return f"{portrait.quality.get('score') or 0:.2f}"
-
-    @admin.display
-    def reasons(self, portrait: Portrait) -> str:
-        return ", ".join(portrait.quality.get("reasons", [])) or "good"
-
-    @admin.display
-    def size(self, portrait: Portrait) -> str:
-        return f"{portrait.box[2]:.0f} x {portrait.box[3]:.0f} px"
-
-
 @admin.register(Identity)
 class IdentityAdmin(ModelAdmin[Identity]):
     form = IdentityForm
@@ -137,7 +107,6 @@ class IdentityAdmin(ModelAdmin[Identity]):
     autocomplete_fields = ["collection"]
     list_per_page = 50
     show_full_result_count = False
-    inlines = [PortraitInline]
 
     def get_form(self, request: HttpRequest, obj: Identity | None = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)  # a class made for this request
