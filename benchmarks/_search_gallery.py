@@ -89,7 +89,7 @@ def remove(gallery: Gallery) -> None:
     model = gallery.model()
     tenants = Collection.objects.filter(active_model=model)
     with transaction.atomic():
-        for table in (Identity, Portrait, PortraitEmbedding):  # else the planner takes them for small, and is done never
+        for table in (Identity, Portrait, PortraitEmbedding):  # else the planner takes them for small
             _execute(f"ANALYZE {table._meta.db_table}")
         _execute("SET CONSTRAINTS ALL IMMEDIATE")  # an index cannot go while checks are put off
         PortraitEmbedding.objects.filter(model=model)._raw_delete(using="default")
