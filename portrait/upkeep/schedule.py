@@ -123,20 +123,25 @@ ENTRIES = (
 
 
 def ensure_schedule() -> None:
-    """Make the entries that are not there. What somebody changed stays as it is; safe to repeat."""
+    """Make the entries that are not there. When one runs, and whether, belongs to whoever changed it; what it starts,
+    and where, follows the code. Safe to repeat."""
     for entry in ENTRIES:
-        interval, _ = IntervalSchedule.objects.get_or_create(every=entry.every_s, period=IntervalSchedule.SECONDS)
-        PeriodicTask.objects.get_or_create(
+        values = {"task": entry.task, "queue": entry.queue, "description": entry.does}
+        if PeriodicTask.objects.filter(name=entry.name).update(**values):
+            continue
+        PeriodicTask.objects.create(
             name=entry.name,
-            defaults={
-                "task": entry.task,
-                "interval": interval,
-                "queue": entry.queue,
-                "expire_seconds": entry.expires_s or entry.every_s,
-                "description": entry.does,
-            },
+            interval=_every(entry.every_s),
+            expire_seconds=entry.expires_s or entry.every_s,
+            **values,
         )
     PeriodicTasks.update_changed()
+
+
+def _every(seconds: int) -> IntervalSchedule:
+    """There may be several of the same: nothing forbids to add one in the admin."""
+    fitting = IntervalSchedule.objects.filter(every=seconds, period=IntervalSchedule.SECONDS)
+    return fitting.first() or IntervalSchedule.objects.create(every=seconds, period=IntervalSchedule.SECONDS)
 
 
 def is_vital(name: str) -> bool:

@@ -30,3 +30,18 @@ def test_what_somebody_changed_stays() -> None:
     assert row.interval == slow
     assert not row.enabled
     assert PeriodicTask.objects.filter(name__in=[entry.name for entry in ENTRIES]).count() == len(ENTRIES)
+
+
+def test_two_equal_intervals_stop_nothing() -> None:
+    PeriodicTask.objects.filter(name=ENTRIES[0].name).delete()
+    for _ in range(2):
+        IntervalSchedule.objects.create(every=ENTRIES[0].every_s, period=IntervalSchedule.SECONDS)
+    ensure_schedule()
+    assert PeriodicTask.objects.filter(name=ENTRIES[0].name).exists()
+
+
+def test_a_task_that_moved_is_followed() -> None:
+    PeriodicTask.objects.filter(name=ENTRIES[0].name).update(task="portrait.old.place", queue="gone", enabled=False)
+    ensure_schedule()
+    row = PeriodicTask.objects.get(name=ENTRIES[0].name)
+    assert (row.task, row.queue, row.enabled) == (ENTRIES[0].task, ENTRIES[0].queue, False)
