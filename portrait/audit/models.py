@@ -69,6 +69,10 @@ class AuditEntry(models.Model):
             models.Index(fields=["collection_id", "-id"], name="audit_by_collection"),
             GinIndex(fields=["subjects"], name="audit_by_subject"),
             BrinIndex(fields=["at"], name="audit_by_time"),
+            models.Index(fields=["actor", "-id"], name="audit_by_actor"),
+            models.Index(fields=["actor_id", "-id"], name="audit_by_actor_id"),
+            models.Index(fields=["probe_sha256"], name="audit_by_probe", condition=~models.Q(probe_sha256="")),
+            models.Index(fields=["request_id"], name="audit_by_request", condition=~models.Q(request_id="")),
         ]
 
     def __str__(self) -> str:

@@ -32,11 +32,16 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a sample comes to. suspects: impostor pairs that look like one person, kept apart from the others."""
+    """What a sample comes to.
+
+    suspects: pairs whose several faces say that they are one person; they are not among the impostors. alike: pairs
+    that look like one person by a single face; these are among the impostors too, see `_suspect`.
+    """
 
     genuine: Pairs
     impostors: Pairs
     suspects: Pairs
+    alike: Pairs
     same_shot: int
     all_pairs: bool
 
@@ -53,8 +58,10 @@ def measure(sample: Sample, *, most_pairs: int, seed: int) -> Measured:
     """All genuine pairs of the sample, and a pair of faces of each pair of people, or of `most_pairs` at random."""
     genuine, same_shot = _genuine(sample)
     impostors, everybody = _impostors(sample, most_pairs, np.random.default_rng(seed))
-    suspect = _suspect(sample, genuine, impostors)
-    return Measured(genuine, impostors.keep(~suspect), impostors.keep(suspect), same_shot, everybody)
+    suspect, alike = _suspect(sample, genuine, impostors)
+    return Measured(
+        genuine, impostors.keep(~suspect), impostors.keep(suspect), impostors.keep(alike), same_shot, everybody
+    )
 
 
 def _genuine(sample: Sample) -> tuple[Pairs, int]:
@@ -93,21 +100,28 @@ def _a_face(sample: Sample, people: Indexes, rng: np.random.Generator) -> Indexe
     return np.asarray(starts[people] + (rng.random(len(people)) * counts[people]).astype(np.int64))
 
 
-def _suspect(sample: Sample, genuine: Pairs, impostors: Pairs) -> NDArray[np.bool_]:
-    """Pairs whose faces are on average as near as those of three quarters of all people are to each other: one person
-    under two names, more likely than not. Of people with a single face that one has to be nearer than half of the
-    genuine pairs. Those that somebody said are two people are impostors, however alike."""
-    marked = np.zeros(len(impostors.distances), dtype=np.bool_)
+def _suspect(sample: Sample, genuine: Pairs, impostors: Pairs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Pairs that look like one person under two names: by several faces of both, and by a single one.
+
+    By several: their faces are on average as near as those of three quarters of all people are to each other. By a
+    single one: nearer than half of the genuine pairs. That one distance is also what the false matches are counted
+    by, and of very many pairs some strangers are that near: to leave these out would be to leave out the errors. They
+    are only told. Those that somebody said are two people are impostors, however alike.
+    """
+    several, single = (np.zeros(len(impostors.distances), dtype=np.bool_) for _ in range(2))
     if not len(genuine.distances):
-        return marked
+        return several, single
     squares = np.bincount(genuine.first, genuine.distances**2) / np.maximum(np.bincount(genuine.first), 1)
     usual = float(np.sqrt(np.quantile(squares[squares > 0], 0.75)))
-    single = float(np.median(genuine.distances))
+    middle = float(np.median(genuine.distances))
     near = np.flatnonzero(impostors.distances <= float(np.quantile(genuine.distances, 0.99)))
     for index in near[np.argsort(impostors.distances[near])][:MOST_LOOKED_AT]:
         one, two = int(impostors.first[index]), int(impostors.second[index])
         if (one, two) not in sample.distinct:
             mine, theirs = sample.vectors[sample.owners == one], sample.vectors[sample.owners == two]
             average = np.sqrt((np.linalg.norm(mine[:, None] - theirs[None], axis=2) ** 2).mean())
-            marked[index] = average <= (usual if min(len(mine), len(theirs)) > 1 else single)
-    return marked
+            if min(len(mine), len(theirs)) > 1:
+                several[index] = average <= usual
+            else:
+                single[index] = average <= middle
+    return several, single

@@ -44,5 +44,12 @@ class CalibrationRun(BaseModel):
 
     @property
     def in_force(self) -> bool:
+        """Applied, not reverted since, and still what the collection decides by: no other threshold, nor another
+        embedding model, came after it."""
+        now = (self.collection.threshold, self.collection.active_model_id)
+        return self.stands and now == (self.threshold, self.model_id)
+
+    @property
+    def stands(self) -> bool:
         """Applied, and not reverted since."""
         return self.applied_at is not None and self.reverted_at is None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor, log10
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +13,14 @@ from portrait.calibration.measuring import Measured, Pairs
 from portrait.calibration.rates import (
     RULE_OF_THIRTY,
     RULE_OF_THREE,
+    Indexes,
     Rate,
     design_effect,
     people_for,
     rate,
     threshold_at,
 )
-from portrait.calibration.sampling import Nearest, Sample
+from portrait.calibration.sampling import Bounds, Nearest, Sample
 
 LEAST_PEOPLE, LEAST_GENUINE = 10, 30
 """With two different portraits each, and pairs of them: without these nothing is known of genuine faces."""
@@ -50,16 +51,17 @@ def report(
     fmr: float,
     calibration: Calibration,
     seed: int,
+    bounds: Bounds = Bounds(),  # noqa: B008  (frozen)
 ) -> dict[str, Any]:
     """What is told of a measurement, and the threshold for a false-match rate, as JSON.
 
-    nearest: for some of the people the nearest face of anybody else in the whole collection.
+    nearest: for some of the people the nearest face of anybody else in the whole collection. bounds: of the sample.
 
     Raises:
         TooLittleDataError: the rate cannot be shown with so few people.
     """
     effect = _effect(sample, measured.impostors, fmr, seed)
-    _require_enough(sample, measured, fmr, effect)
+    _require_enough(sample, measured, fmr, effect, bounds)
     threshold = floor(threshold_at(measured.impostors.distances, fmr) * 1e6) / 1e6  # never beyond the next impostor
     at = _At(sample, effect, seed)
     false_matches = _false_matches(measured.impostors, threshold, at)
@@ -104,7 +106,7 @@ def _effect(sample: Sample, impostors: Pairs, fmr: float, seed: int) -> float:
     return max(1.0, design_effect(hits, impostors.first, impostors.second, len(sample.people), seed=seed))
 
 
-def _require_enough(sample: Sample, measured: Measured, fmr: float, effect: float) -> None:
+def _require_enough(sample: Sample, measured: Measured, fmr: float, effect: float, bounds: Bounds) -> None:
     pictured = len(np.unique(measured.genuine.first))
     if pictured < LEAST_PEOPLE or len(measured.genuine.distances) < LEAST_GENUINE:
         raise TooLittleDataError(
@@ -117,9 +119,27 @@ def _require_enough(sample: Sample, measured: Measured, fmr: float, effect: floa
         raise TooLittleDataError(
             f"A false-match rate of {fmr:g} cannot be shown with {len(sample.people)} people: their "
             f"{len(measured.impostors.distances)} pairs are worth {worth:.0f} independent comparisons, and it takes "
-            f"{RULE_OF_THREE / fmr:.0f} (rule of three). About {people_for(fmr, effect)} people would do; with these, "
-            f"ask for {RULE_OF_THREE / max(worth, 1):.2g} or more."
+            f"{RULE_OF_THREE / fmr:.0f} (rule of three). {_what_helps(fmr, effect, bounds)} With these people ask for "
+            f"{_rounded_up(RULE_OF_THREE / max(worth, 1))} or more."
         )
+
+
+def _what_helps(fmr: float, effect: float, bounds: Bounds) -> str:
+    """More people, as long as that many are looked at."""
+    people = people_for(fmr, effect)
+    if people <= bounds.people and RULE_OF_THREE * effect / fmr <= bounds.pairs:
+        return f"About {people} people would do."
+    least = RULE_OF_THREE * effect / min(bounds.pairs, bounds.people * (bounds.people - 1) // 2)
+    return (
+        f"More people would not help: a calibration looks at {bounds.pairs} pairs of {bounds.people} people at most, "
+        f"which show about {_rounded_up(least)} or more."
+    )
+
+
+def _rounded_up(rate: float) -> str:
+    """To two figures, never below: who asks for what is told is not refused for the rounding."""
+    step = 10.0 ** (floor(log10(rate)) - 1)
+    return f"{ceil(rate / step - 1e-9) * step:.2g}"
 
 
 def _false_matches(pairs: Pairs, threshold: float, at: _At) -> Rate:
@@ -151,6 +171,7 @@ def _counts(measured: Measured) -> dict[str, Any]:
         "impostor": len(measured.impostors.distances),
         "all_pairs_of_people": measured.all_pairs,
         "suspects": len(measured.suspects.distances),
+        "alike": len(measured.alike.distances),
     }
 
 
@@ -170,33 +191,41 @@ def _similarities(curve: Calibration, measured: Measured) -> dict[str, float]:
     }
 
 
-def _split(measured: Measured, nearest: Sequence[Nearest]) -> tuple[list[Nearest], list[Nearest]]:
-    """Neighbours who may be somebody else, and those who look like the same person under two names: the nearest of
-    many is near by chance too, so that it counts as such only where it is among the nearest genuine pairs."""
+def _like_one(measured: Measured, nearest: Sequence[Nearest]) -> list[Nearest]:
+    """Neighbours who look like the same person under two names: the nearest of many is near by chance too, so that it
+    counts as such only where it is among the nearest genuine pairs. Told, and not taken out of any count."""
     usual = float(np.quantile(measured.genuine.distances, 0.25))
-    alike = [each for each in nearest if each.distance <= usual and not each.distinct]
-    return [each for each in nearest if each not in alike], alike
+    return [each for each in nearest if each.distance <= usual and not each.distinct]
 
 
 def _identification(measured: Measured, nearest: Sequence[Nearest], threshold: float) -> dict[str, Any] | None:
-    """How many people would be taken for somebody else if they were not enrolled: the hardest impostors there are."""
-    others, _ = _split(measured, nearest)
-    if not others:
+    """How many people would be taken for somebody else if they were not enrolled: the hardest impostors there are.
+
+    perhaps_one_person: how many of the errors may be none, because the two look like one person; all are counted.
+    """
+    if not nearest:
         return None
-    distances = np.array([each.distance for each in others])
-    people = np.arange(len(others))
-    found = rate(distances <= threshold, people, None, len(others), effect=1.0, seed=0)
-    return told(found) | {"nearest_stranger_median": round(float(np.median(distances)), 4)}
+    distances = np.array([each.distance for each in nearest])
+    people = np.arange(len(nearest))
+    found = rate(distances <= threshold, people, None, len(nearest), effect=1.0, seed=0)
+    perhaps = sum(each.distance <= threshold for each in _like_one(measured, nearest))
+    median = round(float(np.median(distances)), 4)
+    return told(found) | {"nearest_stranger_median": median, "perhaps_one_person": perhaps}
 
 
 def _suspects(sample: Sample, measured: Measured, nearest: Sequence[Nearest]) -> list[dict[str, Any]]:
-    pairs, found = measured.suspects, dict[tuple[str, str], float]()
-    for one, two, distance in zip(pairs.first, pairs.second, pairs.distances, strict=True):
-        found[_pair(sample.people[one], sample.people[two])] = float(distance)
-    for each in _split(measured, nearest)[1]:
-        found.setdefault(_pair(each.person, each.other), each.distance)
+    """counted: the pair is among the impostors all the same."""
+    found = dict[tuple[str, str], tuple[float, bool]]()
+    for pairs, counted in ((measured.suspects, False), (measured.alike, True)):
+        for one, two, distance in zip(pairs.first, pairs.second, pairs.distances, strict=True):
+            found[_pair(sample.people[one], sample.people[two])] = float(distance), counted
+    for each in _like_one(measured, nearest):
+        found.setdefault(_pair(each.person, each.other), (each.distance, True))
     ordered = sorted(found.items(), key=lambda item: item[1])[:MOST_SUSPECTS]
-    return [{"first": one, "second": two, "distance": round(distance, 4)} for (one, two), distance in ordered]
+    return [
+        {"first": one, "second": two, "distance": round(distance, 4), "counted": counted}
+        for (one, two), (distance, counted) in ordered
+    ]
 
 
 def _pair(one: UUID, two: UUID) -> tuple[str, str]:
@@ -214,12 +243,29 @@ def _warnings(measured: Measured, fmr: float, threshold: float, found: Rate) -> 
             f"`suspects`): with them as impostors the rate would be {with_them:.2g}. Look at them first: merge them, "
             "or say that they are two."
         )
+    if len(measured.alike.distances):
+        warnings.append(_alike_warning(measured, fmr))
     if found.worth < RULE_OF_THIRTY / fmr:
         warnings.append(
             f"The rate is rough: {RULE_OF_THIRTY / fmr:.0f} independent comparisons would tell it to a third (rule of "
             f"30), there are {found.worth:.0f}."
         )
     return warnings
+
+
+def _alike_warning(measured: Measured, fmr: float) -> str:
+    kept = ~np.isin(_numbers(measured.impostors), _numbers(measured.alike))
+    without = threshold_at(measured.impostors.distances[kept], fmr)
+    return (
+        f"{len(measured.alike.distances)} pairs look like one person by a single portrait (see `suspects`, counted). One "
+        "portrait does not tell a duplicate from a stranger, so they count as false matches. Merge those that are one: "
+        f"were all of them, the threshold would be {without:.4f}."
+    )
+
+
+def _numbers(pairs: Pairs) -> Indexes:
+    """A number for each pair of people."""
+    return (pairs.first << 32) | pairs.second
 
 
 def groups_report(

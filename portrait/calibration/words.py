@@ -24,8 +24,9 @@ def words(report: dict[str, Any]) -> list[str]:
         f"Threshold now {now['threshold']:.4f}: false matches {percent(now['fmr'])}; missed {percent(now['fnmr'])}.",
     ]
     if report.get("identification"):
-        share = percent(report["identification"])
-        lines.append(f"In the whole collection {share} of people have a stranger within the threshold.")
+        share, perhaps = percent(report["identification"]), report["identification"].get("perhaps_one_person", 0)
+        doubt = f" ({perhaps} of these look like the same person under two names)" if perhaps else ""
+        lines.append(f"In the whole collection {share} of people have somebody else within the threshold{doubt}.")
     lines += [_group(row) for row in report["groups"]]
     return lines + [f"Note: {warning}" for warning in report["warnings"]]
 

@@ -14,6 +14,9 @@ from portrait.core.models import ApiKey, Scope
 from portrait.core.services import create_api_key, revoke_api_keys
 from portrait.gallery.models import Collection
 
+SEES_PEOPLE = ("gallery.view_identity", "gallery.view_portrait")
+"""As `core.auth` asks of a session before it may read the API."""
+
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):
     """A key, bound to all collections or to some, or to single cameras."""
@@ -62,9 +65,13 @@ class ApiKeyAdmin(ModelAdmin[ApiKey]):
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return obj is None and super().has_change_permission(request, obj)
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A key opens every face and name to whoever has it: nobody makes one who may not see them."""
+        return super().has_add_permission(request) and request.user.has_perms(SEES_PEOPLE)
+
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "scope" and not request.user.is_superuser:  # nobody hands out more than he has
-            kwargs["choices"] = [choice for choice in Scope.choices if choice[0] != Scope.ADMIN]
+            kwargs["choices"] = [choice for choice in Scope.choices if choice[0] == Scope.READ]
         return super().formfield_for_choice_field(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:

@@ -7,6 +7,7 @@ class ConsoleConfig(AppConfig):
     name = "portrait.console"
 
     def ready(self) -> None:
+        from portrait.console import following  # noqa: F401
         from portrait.console.bulk import KIND, EditHandler
         from portrait.jobs.registry import register
 

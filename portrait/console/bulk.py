@@ -151,9 +151,11 @@ def _do(request: HttpRequest, name: str, keys: list[UUID]) -> HttpResponse:
     if deed is None or not request.user.has_perm(deed.permission):
         raise PermissionDenied
     if len(keys) > AT_ONCE:
-        job = start(name=name, keys=keys[:MOST], actor=actor_of_user(request.user))
-        messages.success(request, f"{deed.title}: {len(keys):,} people, by a job. This page shows how far it is.")
-        return redirect("admin:jobs_job_change", job.pk)
+        with told(request):
+            job = start(name=name, keys=keys[:MOST], actor=actor_of_user(request.user))
+            messages.success(request, f"{deed.title}: {len(keys):,} people, by a job. This page shows how far it is.")
+            return redirect("admin:jobs_job_change", job.pk)
+        return redirect("admin:gallery_identity_changelist")
     done = 0
     for person in Identity.objects.filter(pk__in=keys).order_by("pk"):
         with told(request):
@@ -180,6 +182,15 @@ def start(*, name: str, keys: list[UUID], actor: Actor) -> Job:
     return job
 
 
+def forget(identity_id: UUID) -> None:
+    """Take an erased person out of the jobs that name them; the places of the others stay."""
+    gone = str(identity_id)
+    with transaction.atomic():
+        for job in Job.objects.select_for_update().filter(kind=KIND, parameters__ids__contains=[gone]).order_by("pk"):
+            ids = [None if each == gone else each for each in job.parameters["ids"]]
+            Job.objects.filter(pk=job.pk).update(parameters={**job.parameters, "ids": ids})
+
+
 class EditHandler:
     """Job kind `edit-people`: parameters deed, actor, ids; an item the person of its index."""
 
@@ -188,13 +199,14 @@ class EditHandler:
 
     def store(self, item: JobItem, prepared: None) -> dict[str, Any]:
         asked = item.job.parameters
-        person = Identity.objects.filter(pk=asked["ids"][item.index]).first()
+        key = asked["ids"][item.index]  # None: `forget`
+        person = Identity.objects.filter(pk=key).first() if key else None
         if person is None:
             raise NotFoundError("This person was erased meanwhile.")
         try:
             change = DEEDS[asked["deed"]].do(person, Actor(asked["actor"]))
         except ConflictError:
             if asked["deed"] == "delete" and Identity.objects.filter(pk=person.pk, deleted_at__isnull=False).exists():
-                return {"identity": str(person.pk), "change": None}  # delivered twice, or done by hand meanwhile
+                return {"change": None}  # delivered twice, or done by hand meanwhile
             raise
-        return {"identity": str(person.pk), "change": change.pk if change else None}
+        return {"change": change.pk if change else None}  # which names them until they are erased

@@ -4,50 +4,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.contrib.postgres.search import SearchQuery, SearchVector
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, QuerySet
 
 from inference.types import Box
 from portrait.audit.models import Action
 from portrait.audit.services import record
 from portrait.core.principal import Principal
+from portrait.gallery.finding import by_words, matching
 from portrait.gallery.models import WEAK_BELOW, Collection, Identity, Portrait
-from portrait.gallery.selectors import Candidate, as_uuid, with_newest_portraits
+from portrait.gallery.selectors import Candidate, with_newest_portraits
 from portrait.gallery.services.recognition import recognise
 from portrait.sightings.models import Sighting
 
+__all__ = ["FoundFace", "attach_last_seen", "by_photo", "by_words", "matching", "with_weak_portraits"]
+
 FOUND_BY_PHOTO = 12
-FEW_FOUND = 1_000
 LEAST_SIMILARITY = 0.1
 """Also people who are not alike are shown, with their similarity: a reader wants to see who comes next."""
-
-
-def by_words(people: "QuerySet[Identity]", term: str) -> "QuerySet[Identity]":
-    """Those whose name has words that begin like these, or whose external id begins so, or whose id it is.
-
-    By indexes (`identity_words`, `identity_external`); a part from the middle of a word is not found. Few are looked up
-    first: PostgreSQL takes any beginning of a word for a frequent one, and would rather read all people in the order of
-    the list until a page is full. That is right for words that many have, and reads everybody for a rare name.
-    """
-    key = as_uuid(term.strip())
-    if key is not None:
-        return people.filter(pk=key)
-    found = matching(people, term)
-    few = list(found.order_by().values_list("pk", flat=True)[: FEW_FOUND + 1])
-    return people.filter(pk__in=few) if len(few) <= FEW_FOUND else found
-
-
-def matching(people: "QuerySet[Identity]", term: str) -> "QuerySet[Identity]":
-    """By name or external id, as `by_words` says."""
-    beginnings = " & ".join(f"{_quoted(word)}:*" for word in term.split())
-    query = SearchQuery(beginnings, search_type="raw", config="simple")
-    named = people.annotate(name_words=SearchVector("name", config="simple"))
-    return named.filter(Q(name_words=query) | Q(external_id__istartswith=term.strip()))
-
-
-def _quoted(word: str) -> str:
-    """A lexeme of `to_tsquery`, whatever signs are in it."""
-    return "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def with_weak_portraits(people: "QuerySet[Identity]") -> "QuerySet[Identity]":

@@ -11,9 +11,8 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
 from portrait.console.acting import back_to, told
-from portrait.console.bulk import CHANGE
 from portrait.console.filters import PersonFilter
-from portrait.console.telling import SENTENCES, tell
+from portrait.console.telling import CHANGE, SENTENCES, rights_to_undo, tell
 from portrait.core.admin_base import KeysetAdmin
 from portrait.gallery.models import Change
 from portrait.gallery.services import journal
@@ -61,6 +60,8 @@ class JournalAdmin(KeysetAdmin[Change]):
         change = Change.objects.filter(pk=pk).first()
         if change is None:
             raise Http404("There is no such change.")
+        if not request.user.has_perms(rights_to_undo(change)):
+            raise PermissionDenied
         with told(request):
             done = journal.undo(change=change, actor=journal.actor_of_user(request.user))
             messages.success(request, f"Change #{pk} is {'done again' if done.action == 'redo' else 'undone'}.")

@@ -4,18 +4,20 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
 from portrait.console import bulk, faces, finding, leaving, person, photo_search
 from portrait.core.admin_base import KeysetAdmin
+from portrait.curation.models import Suggestion
 from portrait.gallery.admin import IdentityAdmin
-from portrait.gallery.models import Identity
-from portrait.gallery.selectors import with_newest_portraits, with_portrait_counts
+from portrait.gallery.models import Identity, Portrait
+from portrait.gallery.selectors import as_uuid, with_newest_portraits, with_portrait_counts
 
 FACES_SHOWN = 1
 UPLOAD = ["photos", "largest"]
+NOT_DELETED = Portrait.objects.filter(identity=OuterRef("pk"), deleted_at=None)
 
 
 class PresenceFilter(SimpleListFilter):
@@ -64,7 +66,28 @@ class QualityFilter(SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Identity]") -> "QuerySet[Identity]":
         if self.value() == "weak":
             return finding.with_weak_portraits(queryset)
-        return queryset.filter(portraits=None) if self.value() == "none" else queryset
+        return queryset.filter(~Exists(NOT_DELETED)) if self.value() == "none" else queryset
+
+
+class QuestionFilter(SimpleListFilter):
+    """Everybody whom a question of the review queue names. Reached from there: no list of questions."""
+
+    title = "question"
+    parameter_name = "question"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        wanted = request.GET.get("question")
+        return [(wanted, "this question")] if wanted else []
+
+    def has_output(self) -> bool:
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Identity]") -> "QuerySet[Identity]":
+        wanted = as_uuid(self.value() or "")
+        if wanted is None:
+            return queryset
+        named = Suggestion.objects.filter(pk=wanted).values_list("identities", flat=True).first()
+        return queryset.filter(pk__in=named or [])
 
 
 def _is_present(obj: Identity | None) -> bool:
@@ -80,7 +103,7 @@ class PeopleAdmin(IdentityAdmin, KeysetAdmin[Identity]):
 
     list_display = ["name", "created_at"]
     list_display_links = []
-    list_filter = [PresenceFilter, "kind", ConsentFilter, QualityFilter, "collection"]
+    list_filter = [PresenceFilter, "kind", ConsentFilter, QualityFilter, "collection", QuestionFilter]
     list_per_page = 48
     sortable_by = ("name", "created_at")
     keyset_ordering = ("-created_at",)

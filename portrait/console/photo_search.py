@@ -4,13 +4,12 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin import ModelAdmin
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget
 
 from inference.errors import ImageError, InferenceError
-from portrait.console.acting import Page, principal_of_user
+from portrait.console.acting import Page, principal_of_user, require
 from portrait.console.finding import FoundFace, by_photo
 from portrait.core.errors import PortraitError
 from portrait.core.pipelines import codec_limits
@@ -35,8 +34,7 @@ class PhotoForm(forms.Form):
 
 def pages(page_of: "ModelAdmin[Identity]") -> list[Page]:
     def search(request: HttpRequest) -> HttpResponse:
-        if not page_of.has_view_permission(request):
-            raise PermissionDenied
+        require(request, "gallery.view_identity", "gallery.view_portrait")  # as the API asks of a session
         faces, form = _asked(request)
         context = {**page_of.admin_site.each_context(request), "opts": page_of.opts, "title": "Who is this?"}
         return TemplateResponse(request, "console/by_photo.html", {**context, "form": form, "faces": faces})

@@ -13,16 +13,17 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
-from portrait.console.acting import back_to, told
+from portrait.console.acting import back_to, require, told
 from portrait.console.bulk import CHANGE
 from portrait.console.filters import PersonFilter
+from portrait.console.telling import rights_to_undo
 from portrait.core.admin_base import KeysetAdmin
 from portrait.core.errors import ConflictError
 from portrait.curation.actions import Action, proposed_action
 from portrait.curation.models import OF_PEOPLE, Kind, State, Suggestion
 from portrait.curation.selectors import reason_of
 from portrait.curation.services import answers
-from portrait.gallery.models import Identity, Portrait
+from portrait.gallery.models import Change, Identity, Portrait
 from portrait.gallery.selectors import as_uuid
 from portrait.gallery.services.journal import actor_of_user
 
@@ -60,6 +61,7 @@ class Card:
     of_people: bool
     yes: str
     no: str
+    warning: str
 
 
 class KindFilter(SimpleListFilter):
@@ -137,6 +139,8 @@ class ReviewAdmin(KeysetAdmin[Suggestion]):
         """Take an answer back. By POST alone."""
 
         def do(suggestion: Suggestion) -> None:
+            for change in Change.objects.filter(pk__in=suggestion.changes):
+                require(request, *rights_to_undo(change))
             answers.undo(suggestion=suggestion, actor=actor_of_user(request.user))
             request.session.pop(LAST, None)
             messages.success(request, "The answer is taken back; the question is open again.")
@@ -172,6 +176,7 @@ def may_answer(request: HttpRequest) -> bool:
 
 def _answer(request: HttpRequest, suggestion: Suggestion) -> None:
     actor, said = actor_of_user(request.user), request.POST.get("answer", "")
+    _require_as_shown(request, suggestion)
     if said == "yes":
         if proposed_action(suggestion) == Action.DELETE:
             _require_delete(request)
@@ -185,6 +190,12 @@ def _answer(request: HttpRequest, suggestion: Suggestion) -> None:
         answers.name(suggestion=suggestion, name=name, actor=actor)
     else:
         raise ConflictError("There is no such answer.")
+
+
+def _require_as_shown(request: HttpRequest, suggestion: Suggestion) -> None:
+    """Nobody merges more people than the page said."""
+    if request.POST.get("people", str(len(suggestion.identities))) != str(len(suggestion.identities)):
+        raise ConflictError("Other people are in question by now: look again, and answer then.")
 
 
 def _require_delete(request: HttpRequest) -> None:
@@ -204,6 +215,11 @@ def _portraits_of(rows: list[Suggestion]) -> dict[UUID, Portrait]:
     return Portrait.objects.in_bulk([key for row in rows for key in row.portraits[:FACES_SHOWN]])
 
 
+def _yes(row: Suggestion) -> str:
+    number = len(row.identities)
+    return f"Same person: merge all {number:,}" if row.kind in OF_PEOPLE and number > 2 else YES[proposed_action(row)]
+
+
 def _card(row: Suggestion, people: dict[UUID, Subject], portraits: dict[UUID, Portrait]) -> Card:
     return Card(
         reason=reason_of(row),
@@ -211,6 +227,7 @@ def _card(row: Suggestion, people: dict[UUID, Subject], portraits: dict[UUID, Po
         more=max(0, len(row.identities) - PEOPLE_SHOWN),
         portraits=[portraits[key] for key in row.portraits[:FACES_SHOWN] if key in portraits],
         of_people=row.kind in OF_PEOPLE,
-        yes=YES[proposed_action(row)],
+        yes=_yes(row),
         no=NO.get(Kind(row.kind), "Leave it"),
+        warning=f"Make all {len(row.identities):,} people one? {PEOPLE_SHOWN} of them are shown here.",
     )

@@ -30,6 +30,29 @@ OFTEN_ENOUGH = 12
 """So many times slower than intended a vital task may run before somebody has to say that he means it."""
 
 
+SHORTEST = timedelta(seconds=1)
+TOO_OFTEN = "At most once a second: more often would flood the broker and the workers."
+
+
+class IntervalForm(forms.ModelForm[IntervalSchedule]):
+    """An interval that is not there yet."""
+
+    class Meta:
+        model = IntervalSchedule
+        fields = ["every", "period"]
+
+    def clean(self) -> dict[str, Any] | None:
+        asked = super().clean() or {}
+        every, period = asked.get("every"), asked.get("period")
+        if not every or not period:
+            return asked
+        if IntervalSchedule(every=every, period=period).schedule.run_every < SHORTEST:
+            self.add_error("every", TOO_OFTEN)
+        elif IntervalSchedule.objects.filter(every=every, period=period).exists():
+            self.add_error(None, "There is this interval already: choose it on the task's page.")
+        return asked
+
+
 class TaskForm(forms.ModelForm[PeriodicTask]):
     """When a task runs. What it does is code: tasks are neither added nor renamed here."""
 
@@ -43,6 +66,10 @@ class TaskForm(forms.ModelForm[PeriodicTask]):
         asked = super().clean() or {}
         if bool(asked.get("interval")) == bool(asked.get("crontab")):
             self.add_error(None, "Choose an interval or a crontab: one of them.")
+            return asked
+        interval = asked.get("interval")
+        if interval is not None and interval.schedule.run_every < SHORTEST:
+            self.add_error("interval", TOO_OFTEN)
             return asked
         problem = self._problem(asked)
         if problem and not asked.get("sure"):
@@ -148,6 +175,8 @@ class ScheduleAdmin(ModelAdmin[PeriodicTask]):
 @admin.register(IntervalSchedule)
 class IntervalAdmin(ModelAdmin[IntervalSchedule]):
     """Every so many seconds, minutes, ... Reached from a task's page."""
+
+    form = IntervalForm
 
     def has_delete_permission(self, request: HttpRequest, obj: IntervalSchedule | None = None) -> bool:
         return False  # it would take the tasks that use it along

@@ -27,7 +27,8 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A change as a row of a list shows it. undoable: a button makes sense; whether it still can, the journal says."""
+    """A change as a row of a list shows it. undoable: a button makes sense; whether it still can, the journal says.
+    rights: what somebody needs to undo it."""
 
     change: Change
     sentence: str
@@ -36,9 +37,17 @@ class Told:
     details: list[str]
     undoable: bool
     button: str
+    rights: list[str]
 
 
 PEOPLE_NAMED = 4
+CHANGE = "gallery.change_identity"
+
+
+def rights_to_undo(change: Change) -> list[str]:
+    """An undo that deletes, or takes a deletion back, needs the right that this needs by itself."""
+    gone = {step["model"] for step in change.steps if step.get("field") == "deleted_at"}
+    return [CHANGE, *(f"gallery.delete_{model}" for model in ("identity", "portrait") if model in gone)]
 
 
 def tell(changes: Iterable[Change]) -> list[Told]:
@@ -60,6 +69,7 @@ def _told(change: Change, names: dict[UUID, str]) -> Told:
         details=_details(change),
         undoable=not undone and not change.details.get("erased"),
         button="Do again" if change.undoes_id and change.action == "undo" else "Undo",
+        rights=rights_to_undo(change),
     )
 
 

@@ -10,16 +10,49 @@ from django.http import HttpRequest
 from portrait.core.keyset import CappedPaginator, Counted, Page, counted, keys_of, page_of
 
 if TYPE_CHECKING:  # unfold has no types; its classes are Django's with another look
-    from django.contrib.admin import ModelAdmin, StackedInline, TabularInline
+    from django.contrib.admin import ModelAdmin as BaseAdmin
+    from django.contrib.admin import StackedInline, TabularInline
     from django.contrib.admin.views.main import ChangeList
 else:
-    from unfold.admin import ModelAdmin, StackedInline, TabularInline
+    from unfold.admin import ModelAdmin as BaseAdmin
+    from unfold.admin import StackedInline, TabularInline
     from unfold.views import ChangeList
 
 __all__ = ["KeysetAdmin", "KeysetChangeList", "ModelAdmin", "StackedInline", "TabularInline"]
 
 AFTER, BEFORE = "_after", "_before"
 Row = TypeVar("Row", bound=models.Model)
+
+
+class _Numbered:
+    """A row as the admin's own log (`django_admin_log`) may know it: by its id, not by what it is called."""
+
+    def __init__(self, row: models.Model) -> None:
+        self.pk, self._meta = row.pk, row._meta
+
+    def __str__(self) -> str:
+        return f"{self._meta.verbose_name} {self.pk}"
+
+
+class ModelAdmin(BaseAdmin[Row]):
+    """Unfold's, which logs no names: rows are called after people, and that log outlives whoever is erased."""
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return super().log_addition(request, _Numbered(obj), message)  # type: ignore[arg-type]
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return super().log_change(request, _Numbered(obj), message)  # type: ignore[arg-type]
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        return super().log_deletions(request, [_Numbered(row) for row in queryset])  # type: ignore[arg-type]
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        message = super().construct_change_message(request, form, formsets, add)
+        for part in message:
+            for told in part.values():
+                if "object" in told:  # a row of an inline
+                    told["object"] = ""
+        return message
 
 
 class KeysetChangeList(ChangeList):

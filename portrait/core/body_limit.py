@@ -12,9 +12,12 @@ Scope = dict[str, Any]
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Recognise = Callable[[Scope], Awaitable["Refusal | None"]]
 App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 ANONYMOUS_MAX_BYTES = 2**20
+UNCHECKED_MAX_BYTES = 8 * 2**20
+"""So much may come in from whoever says to be somebody, before anybody looks whether that is true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,19 @@ class _TooLargeError(Exception):
     pass
 
 
+class _RefusedError(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__()
+        self.refusal = refusal
+
+
 class BodyLimit:
     """Answers 413 when the announced or the received body has more than `max_bytes`, or `anonymous_max_bytes` where
     the request carries neither an `Authorization` header nor the cookie `session_cookie`.
 
-    Whether these are good is only known after the body is on our disk: Django's views read both. larger: by method and
-    path, what takes more; there it is known before.
+    Whether these are good is for Django's views to say, which read them after the body is on our disk; of a body above
+    `UNCHECKED_MAX_BYTES`, announced or not, `recognise` says it before. larger: by method and path, what takes more;
+    there all is known before.
     """
 
     def __init__(
@@ -56,12 +66,14 @@ class BodyLimit:
         session_cookie: str,
         anonymous_max_bytes: int = ANONYMOUS_MAX_BYTES,
         larger: Mapping[tuple[str, str], Larger] | None = None,
+        recognise: Recognise | None = None,
     ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._session_cookie = session_cookie
         self._anonymous_max_bytes = anonymous_max_bytes
         self._larger = larger or {}
+        self._recognise = recognise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,7 +82,7 @@ class BodyLimit:
         if larger is None or self._announced(scope) <= self._max_bytes:
             known = self._claims_to_be_somebody(scope)
             limit = self._max_bytes if known else min(self._max_bytes, self._anonymous_max_bytes)
-            return await self._limited(scope, receive, send, limit, anonymous=not known)
+            return await self._limited(scope, receive, send, limit, anonymous=not known, recognise=self._recognise)
         if self._announced(scope) > larger.max_bytes:
             return await self._refuse(send, larger.max_bytes, anonymous=False)
         async with larger.admit(scope) as refusal:
@@ -78,23 +90,43 @@ class BodyLimit:
                 return await self._tell(send, refusal)
             return await self._limited(scope, receive, send, larger.max_bytes, anonymous=False)
 
-    async def _limited(self, scope: Scope, receive: Receive, send: Send, limit: int, *, anonymous: bool) -> None:
+    async def _limited(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        limit: int,
+        *,
+        anonymous: bool,
+        recognise: Recognise | None = None,
+    ) -> None:
         if self._announced(scope) > limit:
             return await self._refuse(send, limit, anonymous=anonymous)
-        received = 0
+        received, unknown = 0, recognise
+
+        async def check(size: int) -> None:
+            nonlocal unknown
+            if size > limit:
+                raise _TooLargeError
+            if unknown is not None and size > UNCHECKED_MAX_BYTES:
+                asked, unknown = unknown, None
+                if (refusal := await asked(scope)) is not None:
+                    raise _RefusedError(refusal)
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > limit:
-                raise _TooLargeError
+            await check(received)
             return message
 
         try:
+            await check(self._announced(scope))
             await self._app(scope, counted, send)
         except _TooLargeError:
             await self._refuse(send, limit, anonymous=anonymous)
+        except _RefusedError as refused:
+            await self._tell(send, refused.refusal)
 
     @staticmethod
     def _announced(scope: Scope) -> int:

@@ -1,10 +1,12 @@
 """Files beside a transaction: what is written goes again if it fails, what is deleted goes once it is committed."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import posixpath
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from uuid import UUID
 
 from django.apps import apps
 from django.core.files.base import ContentFile, File
@@ -76,7 +78,7 @@ def _note(files: Sequence[StoredFile], error: str = "") -> dict[StoredFile, int]
     rows = [
         PendingDeletion(storage=alias, path=name, next_at=timezone.now() + RETRY_AFTER, error=error)
         for storage, name in files
-        if (alias := _alias(storage)) is not None
+        if (alias := alias_of(storage)) is not None
     ]
     made = PendingDeletion.objects.bulk_create(rows)
     return {(storages[row.storage], row.path): row.pk for row in made}
@@ -87,7 +89,7 @@ def _unwrapped(storage: Storage) -> Storage:
     return getattr(storage, "_wrapped", storage)
 
 
-def _alias(storage: Storage) -> str | None:
+def alias_of(storage: Storage) -> str | None:
     """The name of a storage in the settings; None: it is not from there, so that nobody could find the file again."""
     wanted = _unwrapped(storage)
     return next((alias for alias in storages.backends if alias != "staticfiles" and storages[alias] is wanted), None)
@@ -120,15 +122,16 @@ def _forget(gone: Sequence[int], failed: Sequence[StoredFile]) -> None:
         logger.exception("what was deleted could not be noted: %s", failed)
 
 
-def retry_deletions() -> tuple[int, int]:
-    """Delete files whose turn it is; answers how many are gone, and how many are still there. Safe twice at once.
+def retry_deletions(*, only: Collection[str] | None = None) -> tuple[int, int]:
+    """Delete files whose turn it is; answers how many are gone, and how many are still there. Safe twice at once: who
+    comes second leaves to the first, for a minute, what that one is at. only: paths; None: all.
 
     A path that a row names again by now belongs to that row: it is left alone.
     """
     gone = 0
-    for row in PendingDeletion.objects.filter(next_at__lte=timezone.now()).order_by("next_at")[:RETRY_BATCH]:
+    for row in _take(only):
         try:
-            if not _in_use(row.path):
+            if not _in_use(row):
                 storages[row.storage].delete(row.path)
         except Exception as error:  # each store has errors of its own
             logger.warning("the file %s could not be deleted, try %d: %s", row.path, row.tries + 1, error)
@@ -141,10 +144,35 @@ def retry_deletions() -> tuple[int, int]:
     return gone, PendingDeletion.objects.count()
 
 
-def _in_use(path: str) -> bool:
-    fields = ((model, field) for model in apps.get_models() for field in model._meta.get_fields())
+def _take(only: Collection[str] | None) -> list[PendingDeletion]:
+    with transaction.atomic():
+        due = PendingDeletion.objects.filter(next_at__lte=timezone.now()).order_by("next_at")
+        due = due if only is None else due.filter(path__in=list(only))
+        rows = list(due.select_for_update(skip_locked=True)[:RETRY_BATCH])
+        PendingDeletion.objects.filter(pk__in=[row.pk for row in rows]).update(next_at=timezone.now() + RETRY_AFTER)
+    return rows
+
+
+def _in_use(row: PendingDeletion) -> bool:
+    """Whether a row names the file again. Only columns of its storage and folder are asked, and where files are called
+    after their row's id only that row: the columns have no index, and there may be a million rows."""
     return any(
-        model._default_manager.filter(**{field.name: path}).exists()
-        for model, field in fields
-        if isinstance(field, models.FileField)
+        _owners(model, row.path).filter(**{field.name: row.path}).exists()
+        for model in apps.get_models()
+        for field in model._meta.get_fields()
+        if isinstance(field, models.FileField) and _fits(field, row)
     )
+
+
+def _fits(field: models.FileField, row: PendingDeletion) -> bool:
+    folder = "" if callable(field.upload_to) else str(field.upload_to).partition("%")[0]
+    return alias_of(field.storage) in (row.storage, None) and row.path.startswith(folder)
+
+
+def _owners(model: type[models.Model], path: str) -> "models.QuerySet[models.Model]":
+    rows = model._default_manager.all()
+    try:
+        key = UUID(posixpath.basename(path)[:36])
+    except ValueError:
+        return rows
+    return rows.filter(pk=key) if isinstance(model._meta.pk, models.UUIDField) else rows

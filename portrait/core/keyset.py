@@ -133,6 +133,8 @@ def _read(model: type[models.Model], keys: Sequence[Key], cursor: str) -> list[A
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if not isinstance(values, list) or len(values) != len(keys) or not all(isinstance(v, str) for v in values):
             return None
+        if any("\x00" in value for value in values):  # PostgreSQL has no such text
+            return None
         return [_field(model, key.name).to_python(value) for key, value in zip(keys, values, strict=True)]
     except (ValueError, TypeError, ValidationError, binascii.Error, RecursionError):
         return None

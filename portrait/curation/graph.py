@@ -69,13 +69,12 @@ class _Merging(Generic[Key]):
         self.members: dict[int, frozenset[int]] = {index: frozenset([index]) for index in self.faces}
         self.height = dict.fromkeys(self.faces, 0.0)
         self.near: dict[int, set[int]] = defaultdict(set)
-        self.never: dict[int, list[frozenset[int]]] = defaultdict(list)
+        self.groups: dict[int, set[int]] = {index: set() for index in self.faces}
         self.heap: list[tuple[float, int, int]] = []
-        for people in never:
-            numbers = frozenset(self.number[key] for key in people if key in self.number)
-            if len(numbers) == len(people):
-                for index in numbers:
-                    self.never[index].append(numbers)
+        for group, people in enumerate(never):
+            for key in people:
+                if key in self.number:
+                    self.groups[self.number[key]].add(group)
 
     def join(self, one: int, two: int) -> None:
         """An edge."""
@@ -88,9 +87,7 @@ class _Merging(Generic[Key]):
             heapq.heappush(self.heap, (distance, min(one, two), max(one, two)))
 
     def forbidden(self, one: int, two: int) -> bool:
-        together = self.members[one] | self.members[two]
-        fewer = min(self.members[one], self.members[two], key=len)
-        return any(people <= together for index in fewer for people in self.never[index])
+        return not self.groups[one].isdisjoint(self.groups[two])
 
     def run(self) -> None:
         while self.heap:
@@ -102,6 +99,7 @@ class _Merging(Generic[Key]):
         new = len(self.height)
         self.faces[new] = self.faces.pop(one).joined(self.faces.pop(two))
         self.members[new] = self.members.pop(one) | self.members.pop(two)
+        self.groups[new] = self.groups.pop(one) | self.groups.pop(two)
         self.height[new] = max(distance, self.height[one], self.height[two])
         around = (self.near.pop(one) | self.near.pop(two)) - {one, two}
         for other in sorted(around):
@@ -119,8 +117,8 @@ def clusters(
     """The clusters of more than one, the largest first; the same whatever order the edges come in.
 
     edges: pairs of `faces` that are near enough to be looked at. threshold: the largest average distance (`Faces`).
-    never: sets of people who are not all one person: a pair is a cannot-link, a larger set a cluster that somebody
-    refused.
+    never: sets of people of whom no two are put together: a pair is a cannot-link, a larger set stands for one between
+    any two of it.
     """
     ordered = {key: faces[key] for key in sorted(faces, key=str)}
     merging = _Merging(ordered, threshold, never)

@@ -1,15 +1,18 @@
 """Questions about people, out of the graph of likenesses: clusters of the unknown, and pairs.
 
-Memory: of the graph as a whole only numbers are held (who hangs together with whom, how often somebody was named);
-vectors are loaded for one part of it at a time.
+Memory: of the graph as a whole only numbers are held, 8 bytes an edge and an id a person; vectors are loaded for one
+part of it at a time.
 """
 
-from collections import Counter, defaultdict
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
+import numpy as np
 from django.db.models import Exists, OuterRef, QuerySet
+from numpy.typing import NDArray
 
 from inference.calibration import DECISION, Calibration
 from portrait.curation.apart import apart_among
@@ -42,6 +45,17 @@ class Edge:
     nearest: float
 
 
+Ends = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Who is alike: of each edge both ends, as indexes of people, (n, 2); the nearest first."""
+
+    people: list[UUID]
+    ends: Ends
+
+
 def edges(collection: Collection, farthest: float) -> "QuerySet[Likeness]":
     """Likenesses of people of whom suggestions are made, who may be one."""
     shown = {f"{side}__{name}": value for side in ("first", "second") for name, value in _LIVING.items()}
@@ -57,48 +71,56 @@ def cluster_proposals(collection: Collection, beat: Callable[[], None]) -> Itera
     """Three or more unknown people who are probably one. beat: called after each part of the graph."""
     calibration = calibration_of(collection)
     threshold = calibration.distance(DECISION)
-    for part in _parts(_unknown_edges(collection, threshold), LARGEST_PART):
+    for part in _parts(_unknown_graph(collection, threshold), LARGEST_PART):
         for cluster in _clusters_of(collection, part, threshold):
             if len(cluster.members) > 2:
                 yield _cluster(cluster, calibration)
         beat()
 
 
-def _unknown_edges(collection: Collection, threshold: float) -> list[Edge]:
+def _unknown_graph(collection: Collection, threshold: float) -> Graph:
+    """Who of the unknown is alike, the nearest first."""
     unknown = Identity.Kind.UNKNOWN
     rows = edges(collection, threshold).filter(first__kind=unknown, second__kind=unknown).order_by("distance", "pk")
-    columns = ("first_id", "second_id", "distance", "nearest")
-    return [Edge((one, two), *rest) for one, two, *rest in rows.values_list(*columns).iterator(READ)]
+    number: dict[UUID, int] = {}
+    ends = array("i")
+    for pair in rows.values_list("first_id", "second_id").iterator(READ):
+        ends.extend(number.setdefault(key, len(number)) for key in pair)
+    return Graph(list(number), np.frombuffer(ends, dtype=np.int32).reshape(-1, 2))
 
 
-def _parts(found: list[Edge], largest: int) -> Iterator[list[Edge]]:
+def _parts(graph: Graph, largest: int) -> Iterator[list[Pair]]:
     """What hangs together, as its edges; a part of too many people is joined by its shorter edges only."""
-    for part in _components(found):
-        if len({key for edge in part for key in edge.pair}) <= largest:
-            yield part
+    for rows in _components(graph.ends, len(graph.people)):
+        if len(np.unique(rows)) <= largest:
+            yield [(graph.people[one], graph.people[two]) for one, two in rows.tolist()]
         else:
-            ordered = sorted(part, key=lambda edge: edge.distance)
-            yield from _parts(ordered[: len(ordered) * 3 // 4], largest)
+            yield from _parts(Graph(graph.people, rows[: len(rows) * 3 // 4]), largest)
 
 
-def _components(found: list[Edge]) -> list[list[Edge]]:
-    parent: dict[UUID, UUID] = {}
+def _components(ends: Ends, people: int) -> Iterator[Ends]:
+    """The edges of each, in their order."""
+    parent = list(range(people))
 
-    def root(key: UUID) -> UUID:
-        while (above := parent.setdefault(key, key)) != key:
+    def root(key: int) -> int:
+        while (above := parent[key]) != key:
             parent[key] = key = parent[above]
         return key
 
-    for edge in found:
-        parent[root(edge.pair[0])] = root(edge.pair[1])
-    parts: dict[UUID, list[Edge]] = defaultdict(list)
-    for edge in found:
-        parts[root(edge.pair[0])].append(edge)
-    return list(parts.values())
+    for start in range(0, len(ends), READ):
+        for one, two in ends[start : start + READ].tolist():
+            parent[root(one)] = root(two)
+    roots = np.fromiter((root(key) for key in range(people)), dtype=np.int32, count=people)[ends[:, 0]]
+    order = np.argsort(roots, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(roots[order])) + 1):
+        if len(part):
+            yield ends[part]
 
 
-def _clusters_of(collection: Collection, part: list[Edge], threshold: float) -> list[Cluster[UUID]]:
-    members = {key for edge in part for key in edge.pair}
+def _clusters_of(collection: Collection, part: list[Pair], threshold: float) -> list[Cluster[UUID]]:
+    """Of a cluster that somebody refused no two are put together again: they are asked about two by two, or each with
+    others, because a smaller one of the same people may have the same stranger in it."""
+    members = {key for pair in part for key in pair}
     if len(members) < 3:
         return []
     never = [frozenset(pair) for pair in apart_among(members)]
@@ -107,7 +129,7 @@ def _clusters_of(collection: Collection, part: list[Edge], threshold: float) -> 
     )
     never += [frozenset(people) for people in refused.values_list("identities", flat=True)]
     faces = {key: person.faces for key, person in load(collection, members).items()}
-    return clusters(faces, [edge.pair for edge in part], threshold=threshold, never=never)
+    return clusters(faces, part, threshold=threshold, never=never)
 
 
 def _cluster(cluster: Cluster[UUID], calibration: Calibration) -> Proposal:

@@ -1,5 +1,6 @@
 """Scans on the queue `reindex`, behind live work: a stretch of people an item, and in the last the questions."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -7,13 +8,16 @@ from typing import Any, ClassVar
 from celery import shared_task
 
 from inference.errors import InferenceError
+from portrait.core.errors import PortraitError
 from portrait.curation.looking import Looked
 from portrait.curation.proposals import Proposal
 from portrait.curation.services import scanning
 from portrait.curation.services.starting import collection_of, has_news, start_scan
 from portrait.gallery.models import Collection
 from portrait.jobs.growing import renew_lease
-from portrait.jobs.models import OPEN_STATES, JobItem
+from portrait.jobs.models import OPEN_STATES, ItemState, JobItem
+
+logger = logging.getLogger(__name__)
 
 
 class PartsUnderWayError(InferenceError):
@@ -58,6 +62,8 @@ class SuggestHandler:
             people = sum(len(each.people) for each in prepared.looked)
             return {"people": people, "alike": sum(len(each.near) for each in prepared.looked), "opened": opened}
         result = scanning.store_groups(collection=collection, proposals=prepared.proposals)
+        if item.job.items.filter(state__in=[ItemState.FAILED, ItemState.CANCELLED]).exists():
+            return result | {"incomplete": True}  # the next scan begins where the last whole one did
         scanning.note_scan(
             collection=collection,
             job_id=item.job_id,
@@ -71,5 +77,8 @@ class SuggestHandler:
 def suggest_all() -> None:
     """Look every collection through in which something changed; one that is being looked through is left alone."""
     for collection in Collection.objects.select_related("active_model").order_by("pk"):
-        if has_news(collection):
-            start_scan(collection=collection)
+        try:
+            if has_news(collection):
+                start_scan(collection=collection)
+        except PortraitError as error:  # a full queue of one collection is no reason to leave out those after it
+            logger.warning("no scan of %s: %s", collection.pk, error.message)

@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -70,6 +70,14 @@ class IdentityForm(forms.ModelForm[Identity]):
     prepared: "ClassVar[list[tuple[str, Prepared]]]" = []
     """The uploaded pictures by name, as the networks judged them before the form was read."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """The page sends what it showed along: only what differs from that was typed by its reader. A form without it
+        (a script's) is compared with the row."""
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            if name in self._meta.fields:
+                field.show_hidden_initial = not self.is_bound or self.add_initial_prefix(name) in self.data
+
     def clean_external_id(self) -> str | None:
         return self.cleaned_data["external_id"] or None
 
@@ -79,7 +87,18 @@ class IdentityForm(forms.ModelForm[Identity]):
         if self.instance._state.adding and refused and len(refused) == len(self.prepared):
             for name, error in refused:
                 self.add_error("photos", f"{name}: {reason(error)}")
+        for name in self.changed_data:
+            if self._was_changed_meanwhile(name):
+                self.add_error(name, "Somebody else changed this meanwhile: open the page again to see it.")
         return super().clean()
+
+    def _was_changed_meanwhile(self, name: str) -> bool:
+        """Whether the row no longer has what the page showed."""
+        field = self.fields[name]
+        if not field.show_hidden_initial:
+            return False
+        shown = field.hidden_widget().value_from_datadict(self.data, self.files, self.add_initial_prefix(name))
+        return field.has_changed(self.get_initial_for_field(field, name), shown)
 
 
 def _collection_of(identity_id: str | None, asked: str) -> UUID | None:
@@ -100,7 +119,7 @@ def reason(error: Exception | None) -> str:
 @admin.register(Identity)
 class IdentityAdmin(ModelAdmin[Identity]):
     form = IdentityForm
-    list_display = ["faces", "name", "external_id", "collection", "kind", "portrait_count", "is_hidden", "created_at"]
+    list_display = ["faces", "name", "external_id", "collection", "kind", "portrait_count", "hidden", "created_at"]
     list_display_links = ["faces", "name"]
     list_filter = ["collection", "kind", "hidden"]
     search_fields = ["name", "external_id"]
@@ -126,10 +145,6 @@ class IdentityAdmin(ModelAdmin[Identity]):
     def seen(self, identity: Identity) -> SafeString:
         address = reverse("admin:sightings_sighting_changelist", query={"identity__id__exact": identity.pk})
         return format_html('<a href="{}">where and when {} was seen</a>', address, identity)
-
-    @admin.display(description="hidden", ordering="hidden")
-    def is_hidden(self, identity: Identity) -> str:
-        return "hidden" if identity.hidden else ""
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Identity]":
         return with_newest_portraits(with_portrait_counts(super().get_queryset(request)), FACES_SHOWN)
@@ -192,8 +207,15 @@ class IdentityAdmin(ModelAdmin[Identity]):
             editing.update(identity=Identity.objects.get(pk=obj.pk), actor=actor_of_user(request.user), **values)
         except PortraitError as error:
             messages.error(request, f"Nothing was changed: {error.message}")
+            request.edit_was_refused = True  # type: ignore[attr-defined]
             return False
         return True
+
+    def response_change(self, request: HttpRequest, obj: Identity) -> HttpResponse:
+        """Nobody is told of a success where the journal refused."""
+        if getattr(request, "edit_was_refused", False):
+            return HttpResponseRedirect(reverse("admin:gallery_identity_change", args=[obj.pk]))
+        return super().response_change(request, obj)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """What hangs on a person is not told one by one, and needs no right of its own: it goes with them."""

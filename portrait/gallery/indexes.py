@@ -66,7 +66,32 @@ def build_partial_index(name: str, table: type[Model], model: EmbeddingModel, *,
             logger.warning("the index %s was left unfinished: it is built again", name)
             session.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {name}").format(name=sql.Identifier(name)))
         if _is_valid(session, name) is None:
-            session.execute(_statement(name, table, model, only, sql.SQL("CREATE INDEX CONCURRENTLY")))
+            _in_parallel(session, _statement(name, table, model, only, sql.SQL("CREATE INDEX CONCURRENTLY")), name)
+
+
+def rebuild_index(name: str) -> bool:
+    """Build an index anew beside itself, with the memory that a graph needs, while everybody goes on; False where
+    somebody builds an index of vectors at this moment: that one is left alone, and so is this."""
+    with _session() as session:
+        for (key,) in session.execute("SELECT id FROM gallery_embeddingmodel ORDER BY id").fetchall():
+            row = session.execute("SELECT pg_try_advisory_lock(%s, %s)", [_BUILDING, key]).fetchone()
+            if row is None or not row[0]:
+                return False
+        _in_parallel(session, sql.SQL("REINDEX INDEX CONCURRENTLY {name}").format(name=sql.Identifier(name)), name)
+    return True
+
+
+def _in_parallel(session: "psycopg.Connection[Any]", build: sql.Composed, name: str) -> None:
+    """By several processes, which share the graph; by one where there is not as much memory to share (/dev/shm)."""
+    try:
+        session.execute(build)
+    except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory) as error:
+        logger.warning("the index %s is built by one process, there is too little shared memory: %s", name, error)
+        session.execute("SELECT set_config('max_parallel_maintenance_workers', '0', false)")
+        for left in (name, f"{name}_ccnew"):
+            if _is_valid(session, left) is False:
+                session.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {left}").format(left=sql.Identifier(left)))
+        session.execute(build)
 
 
 def drop_index(name: str) -> None:

@@ -253,7 +253,8 @@ def nearest_identities(
         if len(best) >= top_k or exhausted or limit >= MOST_ROWS:
             break
         limit *= 4
-    identities = Identity.objects.annotate(rejecting=rejections.has_any()).in_bulk(list(best)[:top_k])
+    answerable = Identity.objects.filter(deleted_at=None, merged_into=None)  # whatever their vectors say
+    identities = answerable.annotate(rejecting=rejections.has_any()).in_bulk(list(best)[:top_k])
     rejecting = {key: best[key] for key, row in identities.items() if row.rejecting}
     dropped = rejections.overruled(collection, vector, rejecting, farthest=calibration.distance(DECISION) + 1e-6)
     if dropped:

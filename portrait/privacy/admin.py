@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
 from portrait.privacy.models import ErasureProof, RetentionReport, RetentionRule, SubjectExport
@@ -47,3 +48,11 @@ class SubjectExportAdmin(ReadOnly):
     list_display = ["id", "collection", "requested_by", "created_at", "ready_at", "expires_at", "downloads"]
     list_select_related = ["collection"]
     exclude = ["file", "identity"]
+    readonly_fields = ["download"]
+
+    @admin.display(description="the zip")
+    def download(self, export: SubjectExport) -> str:
+        """For superusers, as the API has it."""
+        if not export.file:
+            return "It is gone: it was kept for a day." if export.ready_at else "A job makes it: load this page again."
+        return format_html('<a href="/api/v1/subject-exports/{}/file">Download</a>', export.pk)

@@ -1,7 +1,10 @@
-"""What follows its row: the zip of an export; the meaning of a pseudonym when its person goes, whoever deletes them."""
+"""What follows its row: the zip of an export; when a person goes, whoever deletes them, the meaning of their pseudonym
+and what the admin's own log has of them."""
 
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
 
@@ -19,3 +22,9 @@ def delete_zip(sender: type[SubjectExport], instance: SubjectExport, **kwargs: A
 @receiver(post_delete, sender=Identity)
 def forget_pseudonym(sender: type[Identity], instance: Identity, **kwargs: Any) -> None:
     forget_subjects(identity_ids=[instance.pk])
+
+
+@receiver(post_delete, sender=Identity)
+def forget_edits(sender: type[Identity], instance: Identity, **kwargs: Any) -> None:
+    kind = ContentType.objects.get_for_model(Identity)
+    LogEntry.objects.filter(content_type=kind, object_id=str(instance.pk)).delete()

@@ -59,18 +59,37 @@ def _named_in(column: str) -> Callable[[People], Q]:
     return rows
 
 
+def _jobs(people: People) -> Q:
+    """Work that is about them, and edits of many people that name them."""
+    named = Q(pk__in=[])
+    for each in people:
+        named |= Q(parameters__ids__contains=[str(each)])
+    return Q(subject_id__in=list(people)) | (Q(kind="edit-people") & named)
+
+
 CASCADE = "with the identity"
 SEEN = "sightings.services.erasure"
 HERE = "privacy.services.erasing"
 
 TABLES: Mapping[str, Kept] = {
+    # Not our own tables.
+    "admin.LogEntry": of("object_id__in", erased="privacy.files", exported="who works here, and on what: not told"),
+    "auth.Permission": nobody("settings"),
+    "auth.Group": nobody("settings"),
+    "auth.User": nobody("those who work here"),
+    "contenttypes.ContentType": nobody("names of tables"),
+    "sessions.Session": nobody("who is signed in"),
+    "django_celery_beat.CrontabSchedule": nobody("settings"),
+    "django_celery_beat.IntervalSchedule": nobody("settings"),
+    "django_celery_beat.PeriodicTask": nobody("settings"),
+    "django_celery_beat.SolarSchedule": nobody("settings"),
     "core.ApiKey": nobody("keys of callers"),
     "core.PendingDeletion": nobody("paths of files that go; each row goes with its file"),
     "audit.AuditEntry": nobody("pseudonyms, which mean nobody once the row of AuditSubject is gone"),
     "audit.AuditLink": nobody("hashes"),
     "audit.AuditCheckpoint": nobody("hashes"),
     "audit.AuditSubject": of("identity_id__in", erased=HERE, exported="audit"),
-    "jobs.Job": of("subject_id__in", erased="gallery.files", exported="jobs"),
+    "jobs.Job": Kept(_jobs, "gallery.files; out of edits of many by console.following, which stay", "jobs"),
     "jobs.JobItem": of("job__subject_id__in", erased="gallery.files", exported="jobs"),
     "gallery.EmbeddingModel": nobody("a projection is learnt from many people and holds none of them"),
     "gallery.Collection": nobody("settings"),

@@ -1,12 +1,12 @@
 """Celery's side of privacy: exports as jobs; retention, and files that are still to be deleted, on a schedule."""
 
-import tempfile
 from typing import IO, Any
 
 from celery import shared_task
 
 from portrait.core.errors import NotFoundError
 from portrait.core.files import retry_deletions as delete_what_is_left
+from portrait.core.spool import temporary_file
 from portrait.gallery.models import Identity
 from portrait.jobs.growing import renew_lease
 from portrait.jobs.models import JobItem
@@ -24,7 +24,7 @@ class ExportHandler:
         identity = Identity.objects.filter(pk=subject).first() if subject else None
         if identity is None:
             raise NotFoundError("The person was erased meanwhile.")
-        file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `store`, or with the last reference)
+        file = temporary_file()  # closed by `store`, or with the last reference
         exporting.write_zip(identity, file, going_on=_Renewing(item))
         file.seek(0)
         return file

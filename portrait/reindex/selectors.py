@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from portrait.core.errors import NotFoundError
 from portrait.core.principal import Principal
+from portrait.gallery.selectors import as_uuid
 from portrait.reindex.models import Chunk, Reindex
 
 
@@ -39,7 +40,8 @@ def find_reindex(principal: Principal, reindex_id: UUID | str) -> Reindex:
     Raises:
         NotFoundError: none such.
     """
-    found = visible_reindexes(principal).filter(pk=reindex_id).first()
+    key = as_uuid(str(reindex_id))
+    found = visible_reindexes(principal).filter(pk=key).first() if key else None
     if found is None:
         raise NotFoundError("There is no such re-index.")
     return found

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from portrait.core.admin_base import KeysetAdmin, ModelAdmin
 from portrait.gallery.admin import link_to
+from portrait.gallery.finding import named
 from portrait.sightings.frame_admin import NOTHING, MadeByFrames, likeness
 from portrait.sightings.models import Alert, Sighting, Watch
 from portrait.sightings.selectors import with_open
@@ -49,7 +50,8 @@ class SightingAdmin(MadeByFrames, KeysetAdmin[Sighting]):
     list_display = ["picture_shown", "person", "camera", "first_seen", "duration", "hits", "alike", "is_open"]
     list_display_links = ["picture_shown", "first_seen"]
     list_filter = ["collection", "camera", "identity__kind", "first_seen"]
-    search_fields = ["identity__name", "identity__external_id"]
+    search_fields = ["identity__name"]  # that there is a field to search by; `get_search_results` knows how
+    search_help_text = "A person's name or external id"
     keyset_ordering = ("-first_seen",)
     sortable_by = ("first_seen",)
     fields = ["large_picture", "person", "camera", "first_seen", "last_seen", "duration", "hits", "alike", "is_open"]
@@ -57,6 +59,13 @@ class SightingAdmin(MadeByFrames, KeysetAdmin[Sighting]):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Sighting]":
         return with_open(super().get_queryset(request)).select_related("best__track")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Sighting]", search_term: str
+    ) -> "tuple[QuerySet[Sighting], bool]":
+        """By whom the people's own list would find: their indexes know names, no index here does."""
+        term = search_term.strip()
+        return (queryset.filter(identity__in=named(term)) if term else queryset), False
 
     @admin.display(description="picture")
     def picture_shown(self, sighting: Sighting) -> SafeString:
@@ -155,12 +164,20 @@ class AlertAdmin(MadeByFrames, KeysetAdmin[Alert]):
     list_display_links = ["captured_at"]
     list_filter = ["watch", "camera", ("acknowledged_at", admin.EmptyFieldListFilter), "captured_at"]
     list_select_related = ["watch", "camera", "identity", "sighting", "detection"]
-    search_fields = ["watch__name", "identity__name"]
+    search_fields = ["watch__name"]  # as above
+    search_help_text = "A watch, or a person's name or external id"
     keyset_ordering = ("-created_at",)
     sortable_by = ()
     fields = ["large_picture", "watch", "person", "camera", "captured_at", "alike", "created_at", "acknowledged_at"]
     readonly_fields = ["large_picture", "person", "alike"]
     actions = ["acknowledge"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Alert]", search_term: str
+    ) -> "tuple[QuerySet[Alert], bool]":
+        term = search_term.strip()
+        of_watches = Q(watch__in=list(Watch.objects.filter(name__icontains=term).values_list("pk", flat=True)))
+        return (queryset.filter(of_watches | Q(identity__in=named(term))) if term else queryset), False
 
     @admin.display(description="picture")
     def picture_shown(self, alert: Alert) -> SafeString:

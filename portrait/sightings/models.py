@@ -257,6 +257,8 @@ class Alert(models.Model):
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="alert_newest"),
+            # Every page of the admin counts them.
+            models.Index(fields=["-created_at", "-id"], name="alert_open", condition=models.Q(acknowledged_at=None)),
             models.Index(
                 fields=["camera", "identity", "captured_at"],
                 name="alert_without_sighting",

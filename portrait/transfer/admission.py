@@ -1,13 +1,14 @@
-"""Who may send a zip beyond the limit of all other requests: known before the first byte of it is read."""
+"""Who may send large bodies, and zips beyond the limit of all other requests: known before they are read."""
 
 import io
-import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.core.handlers.asgi import ASGIRequest
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
@@ -16,16 +17,11 @@ from portrait.core.api_errors import exception_handler
 from portrait.core.auth import ApiKeyAuthentication, principal_of
 from portrait.core.body_limit import Refusal, Scope
 from portrait.core.database import release_connection
-from portrait.core.errors import PortraitError
 from portrait.core.models import Scope as KeyScope
+from portrait.transfer.services.room import NoRoomError, free_bytes
 
 COPIES = 3
 """A zip lies on the disk so often for a moment: the body, the file in it, and what the storage keeps."""
-
-
-class NoRoomError(PortraitError):
-    code = "storage_full"
-    status = 507
 
 
 class _Room:
@@ -40,10 +36,8 @@ class _Room:
         Raises:
             NoRoomError: there is not so much.
         """
-        least = settings.PORTRAIT.frames_min_free_mb * 2**20
         with self._lock:
-            free = shutil.disk_usage(settings.FILE_UPLOAD_TEMP_DIR).free - self._promised - least
-            if size > free:
+            if size > free_bytes() - self._promised:
                 raise NoRoomError(
                     f"The disk has no room for a zip of {size / COPIES / 2**20:.0f} MB: it takes {COPIES} times its "
                     "size for a moment. Make room, or send it in parts."
@@ -71,15 +65,39 @@ async def admitted(scope: Scope) -> AsyncIterator[Refusal | None]:
 
 
 def _refusal(scope: Scope, size: int) -> Refusal | None:
-    authenticator = ApiKeyAuthentication()
-    request = Request(ASGIRequest(scope, io.BytesIO()), authenticators=[authenticator])
-    try:
-        if request.auth is None:
-            raise NotAuthenticated
-        principal = principal_of(request)
+    def check() -> None:
+        principal = principal_of(_known(scope))
         principal.require_no_camera()
         principal.require_scope(KeyScope.ENROL)
         _room.take(size)
+
+    return _refused(check)
+
+
+def _known(scope: Scope) -> Request:
+    """The request, with a key that is good."""
+    request = Request(ASGIRequest(scope, io.BytesIO()), authenticators=[ApiKeyAuthentication()])
+    if request.auth is None:
+        raise NotAuthenticated
+    return request
+
+
+async def recognise(scope: Scope) -> Refusal | None:
+    """For `BodyLimit`: a key that is known, or a session of somebody. What they may do, the view says."""
+
+    def check() -> None:
+        cookies = ASGIRequest(scope, io.BytesIO()).COOKIES
+        session = import_module(settings.SESSION_ENGINE).SessionStore(cookies.get(settings.SESSION_COOKIE_NAME))
+        if SESSION_KEY not in session:
+            _known(scope)
+
+    return await sync_to_async(_refused, thread_sensitive=False)(check)
+
+
+def _refused(check: Callable[[], None]) -> Refusal | None:
+    """The answer to what a check raises."""
+    try:
+        check()
     except Exception as error:
         answer = exception_handler(error, {})
         if answer is None:

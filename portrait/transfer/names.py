@@ -31,16 +31,20 @@ def parse_name(name: str, *, root: str = "") -> FileName:
     """The meaning of an entry's name. root: the folder in the zip that holds the people's; see `parse_root`."""
     path = unicodedata.normalize("NFC", name.replace("\\", "/"))
     if len(path.encode("utf-8", "replace")) > MAX_NAME_BYTES:
-        return _rejected(path[:100] + "…", "name_too_long", f"Its name has more than {MAX_NAME_BYTES} bytes.")
+        return _rejected(_told(path[:100]) + "…", "name_too_long", f"Its name has more than {MAX_NAME_BYTES} bytes.")
     parts = path.split("/")
     if path.startswith("/") or _DRIVE.match(path) or ".." in parts or _has_control(path):
-        told = "".join(char if char.isprintable() else "\ufffd" for char in path)
-        return _rejected(told, "unsafe_path", "Its name leads out of the zip, or holds what no name may hold.")
+        return _rejected(_told(path), "unsafe_path", "Its name leads out of the zip, or holds what no name may hold.")
     parts = [part.strip() for part in parts if part.strip() not in ("", ".")]
     path = "/".join(parts)
     if is_junk(parts):
         return FileName(path, problem=("skipped", "junk", "A file of the operating system, no photo."))
     return _below(path, parts, root)
+
+
+def _told(path: str) -> str:
+    """A bad name as it can be stored and shown."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in path)
 
 
 def _below(path: str, parts: list[str], root: str) -> FileName:

@@ -1,7 +1,9 @@
 """`people.csv` and `portraits.csv`: what is known of people and portraits beside their pictures. Pure.
 
 UTF-8, comma, a header line; columns in any order, all optional but `name` (of people) and `file` (of portraits).
-What stands in them is a stranger's word: everything is checked.
+What stands in them is a stranger's word: everything is checked, and a row without an end takes no memory.
+
+A cell that a spreadsheet would take for a formula has a quote before it (`guarded`), which is taken off again here.
 """
 
 import csv
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import IO, Any
 
+from portrait.gallery.metadata import MAX_CONSENT_CHARS, check_metadata
 from portrait.transfer.names import MAX_PERSON_CHARS
 
 PEOPLE_COLUMNS = (
@@ -31,8 +34,14 @@ PEOPLE_COLUMNS = (
 )
 PORTRAIT_COLUMNS = ("file", "file_sha256", "sha256", "box", "landmarks")
 MAX_TABLE_BYTES = 256 * 2**20
-MAX_METADATA_CHARS = 20_000
-MAX_CONSENT_CHARS = 10_000
+TRUSTED_TABLE_BYTES = 16 * 2**20
+"""Up to here a table may shrink as much as it likes; above, the rule against zip bombs holds for it too."""
+MAX_ROW_CHARS = 2**20
+MAX_LINES = 20_000_000
+"""Empty ones too: a line that cannot be used is a result, and results have numbers."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_GUARDED = re.compile(r"'+[=+\-@\t\r]")
+csv.field_size_limit(MAX_ROW_CHARS)  # of the whole process: a row has its own limit here
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TRUE, _FALSE = ("true", "yes", "1"), ("", "false", "no", "0")
@@ -84,15 +93,37 @@ def read_people(file: IO[bytes]) -> Iterator[PersonRow]:
             yield PersonRow(line, folder, problem=f"Line {line} of people.csv: {error}")
 
 
+class _Lines:
+    """The lines of a table, as long as a row of them is not too long; who has read a row sets `room` anew."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text, self.room = text, MAX_ROW_CHARS
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self.room + 1)
+        self.room -= len(line)
+        if self.room < 0:
+            raise TableError(f"The table has a row of more than {MAX_ROW_CHARS} characters: is a quote not closed?")
+        if not line:
+            raise StopIteration
+        return line
+
+
 def _rows(file: IO[bytes], known: Sequence[str], *, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    lines = _Lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
     try:
-        reader = csv.reader(text, strict=True)
+        reader = csv.reader(lines, strict=True)
         header = [column.strip().casefold() for column in next(reader, [])]
         _check_header(header, known, needed)
         for cells in reader:
+            lines.room = MAX_ROW_CHARS
+            if reader.line_num > MAX_LINES:
+                raise TableError(f"The table has more than {MAX_LINES} lines.")
             if any(cell.strip() for cell in cells):
-                yield reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=False))
+                yield reader.line_num, dict(zip(header, (unguarded(cell.strip()) for cell in cells), strict=False))
     except UnicodeDecodeError:
         raise TableError("The table is not text in UTF-8: save it as 'CSV UTF-8'.") from None
     except csv.Error as error:
@@ -146,8 +177,15 @@ def _values(row: Mapping[str, str]) -> dict[str, Any]:
         "hidden": _flag("hidden", row.get("hidden", "")),
         "action": row.get("action", ""),
         "consent": row.get("consent", ""),
-        "keep_until": date.fromisoformat(keep_until).isoformat() if keep_until else None,
+        "keep_until": _date("keep_until", keep_until).isoformat() if keep_until else None,
     }
+
+
+def _date(column: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{column!r} is a date, like 2030-01-31.") from None
 
 
 def _flag(column: str, text: str) -> bool:
@@ -161,19 +199,14 @@ def _flag(column: str, text: str) -> bool:
 def _metadata(text: str) -> dict[str, Any]:
     if not text:
         return {}
-    if len(text) > MAX_METADATA_CHARS or "\\u0000" in text:
-        raise ValueError(f"'metadata' has more than {MAX_METADATA_CHARS} characters, or a NUL.")
     try:
-        found = json.loads(text, parse_constant=_no_constant)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError('\'metadata\' is not JSON, like {"department": "R&D"}.') from None
     if not isinstance(found, dict):
         raise ValueError('\'metadata\' is a JSON object, like {"department": "R&D"}.')  # noqa: TRY004  (a cell of a table, not a type)
+    check_metadata(found)
     return found
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(text)  # NaN is no JSON, and PostgreSQL takes none
 
 
 def read_portraits(file: IO[bytes]) -> Iterator[PortraitRow]:
@@ -199,6 +232,8 @@ def _portrait(row: Mapping[str, str]) -> PortraitRow:
     points = _numbers(row["landmarks"], 10) if row.get("landmarks") else None
     pairs = tuple(zip(points[::2], points[1::2], strict=True)) if points else None
     path = unicodedata.normalize("NFC", row.get("file", "").replace("\\", "/"))
+    if "\0" in path:
+        raise ValueError("no name of a file")
     return PortraitRow(path, *digests, (x, y, width, height), pairs)
 
 
@@ -207,6 +242,16 @@ def _numbers(text: str, count: int) -> list[float]:
     if len(numbers) != count or not all(math.isfinite(number) and abs(number) < 1e6 for number in numbers):
         raise ValueError("not the numbers that are expected")
     return numbers
+
+
+def guarded(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) or _GUARDED.match(text) else text
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` was given."""
+    return text[1:] if _GUARDED.match(text) else text
 
 
 def write_numbers(numbers: Iterable[float]) -> str:

@@ -9,11 +9,12 @@ from celery import shared_task
 from django.db import transaction
 
 from portrait.core.errors import NotFoundError
+from portrait.core.spool import remove_leftovers
 from portrait.jobs.growing import renew_lease
 from portrait.jobs.models import JobItem
 from portrait.transfer import selectors
 from portrait.transfer.models import ImportChunk, ImportPart
-from portrait.transfer.services import enrolling, imports, planning, storing
+from portrait.transfer.services import enrolling, erasure, imports, planning, storing
 from portrait.transfer.services.enrolling import Outcome
 
 KEEP_REPORTS = timedelta(days=30)
@@ -55,10 +56,13 @@ def _chunk_of(item: JobItem) -> ImportChunk:
 
 @shared_task
 def tend() -> None:
-    """Let imports go on that nobody pushes, end those that are over, remove old reports."""
+    """Let imports go on that nobody pushes, end those that are over, remove old reports, and uploads that a killed
+    process left."""
+    remove_leftovers()
     for run in selectors.unfinished().select_related("job")[:SETTLED_AT_ONCE]:
         imports.settle(run_id=run.id)
         imports.feed(run_id=run.id)
+    erasure.scrub_waiting()
     for run in selectors.failed_before(KEEP_FAILED)[:SETTLED_AT_ONCE]:
         imports.give_up_failed(run=run)
     old = selectors.ended_before(KEEP_REPORTS).values_list("id", flat=True)

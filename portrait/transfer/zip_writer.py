@@ -27,9 +27,10 @@ class Sink(Protocol):
 class ZipWriter:
     """A context manager; nothing may be added once it was left. Left by an error, the file has no list of contents."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, *, folder: str | None = None) -> None:
+        """folder: where the list of contents waits; it holds the names."""
         self._sink = sink
-        self._directory: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115  (closed in __exit__)
+        self._directory: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=folder)  # noqa: SIM115  (closed in __exit__)
         self._at = 0
         self.count = 0
 

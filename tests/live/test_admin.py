@@ -138,9 +138,13 @@ def test_nobody_hands_out_a_key_that_may_do_more_than_he(collection: Collection)
     keeper.user_permissions.set(Permission.objects.filter(codename__in=["add_apikey", "view_apikey"]))
     client = Client()
     client.login(username="keeper", password="pw")
-    client.post(reverse("admin:core_apikey_add"), {"name": "mine", "scope": "admin"})
-    assert not ApiKey.objects.filter(name="mine").exists()
-    client.post(reverse("admin:core_apikey_add"), {"name": "mine", "scope": "read"})
+    address = reverse("admin:core_apikey_add")
+    assert client.post(address, {"name": "mine", "scope": "read"}).status_code == 403, "he may not see people himself"
+    keeper.user_permissions.add(*Permission.objects.filter(codename__in=["view_identity", "view_portrait"]))
+    for scope in ("admin", "enrol"):
+        client.post(address, {"name": "mine", "scope": scope})
+        assert not ApiKey.objects.filter(name="mine").exists()
+    client.post(address, {"name": "mine", "scope": "read"})
     assert ApiKey.objects.get(name="mine").scope == "read"
 
 

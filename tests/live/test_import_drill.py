@@ -70,6 +70,9 @@ class Account:
     twins: list[tuple[str, str]] = field(default_factory=list)
     """The same picture twice: whichever comes first is accepted, as chunks are done side by side."""
 
+    lines: int = 0
+    """Of tables, which have results of their own."""
+
     def add(self, name: str, data: bytes, status: str, code: str = "", told: str | None = None) -> None:
         assert name not in self.files
         self.files[name] = data
@@ -138,6 +141,8 @@ def make_account(photos: PhotoSet) -> Account:
         account.add(f"person 03/large {number}.bmp", bytes(26 * 2**20), "rejected", "image_too_large")
     long = "person 04/" + "n" * 1200 + ".jpg"
     account.add(long, good[0], "rejected", "name_too_long", long[:100] + "…")
+    add_tables(account)
+    account.add("\0" + "n" * 1200, good[0], "rejected", "name_too_long", "\ufffd" + "n" * 99 + "…")
     number = 0
     while len(account.files) < FILES:
         kind = dice.choices(sorted(BAD), [1 if kind == "no face" else 10 for kind in sorted(BAD)])[0]
@@ -149,6 +154,19 @@ def make_account(photos: PhotoSet) -> Account:
     return account
 
 
+def add_tables(account: Account) -> None:
+    """With lines that no database takes; nobody of them has photos."""
+    bad = ['{""x"": ""\\ud800""}', '{""x"": 1e999}', '{""x"": NaN}', '{""x"": ""\\u0000""}']
+    people = "name,metadata\n" + "".join(f'bad {number},"{each}"\n' for number, each in enumerate(bad))
+    account.add("people.csv", people.encode(), "skipped", "table")
+    sha = "0" * 64
+    portraits = f"file,file_sha256,sha256,box\nperson 00/\0.jpg,{sha},{sha},1 2 3 4\n"
+    account.add("portraits.csv", portraits.encode(), "skipped", "table")
+    for number in range(len(bad)):
+        account.expected[f"people.csv, line {number + 2}"] = ("rejected", "invalid_row")
+        account.lines += 1
+
+
 def make_zip(account: Account) -> bytes:
     made, dice = io.BytesIO(), random.Random(6)
     names = list(account.files)
@@ -157,6 +175,7 @@ def make_zip(account: Account) -> bytes:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as zipped:
         for name in names:
             info = zipfile.ZipInfo(name)
+            info.filename = name  # beyond a NUL too
             info.create_system, info.external_attr = 3, (0o120777 if "/link " in name else 0o100600) << 16
             info.compress_type = zipfile.ZIP_DEFLATED
             zipped.writestr(info, account.files[name])
@@ -234,7 +253,7 @@ def test_two_thousand_files_with_every_kind_of_bad_one(
 
     rows = results(client, run)
     found = {row["file"]: (row["status"], row["code"]) for row in rows}
-    assert len(rows) == len(found) == len(account.files) == FILES, "every file has one result"
+    assert len(rows) == len(found) == len(account.files) + account.lines == FILES + account.lines, "each has one result"
     for twins in account.twins:
         assert sorted(found.pop(twin)[0] for twin in twins) == ["accepted", "duplicate"], twins
     wrong = {
@@ -247,7 +266,7 @@ def test_two_thousand_files_with_every_kind_of_bad_one(
     progress = told(client, run)["progress"]
     counted = Counter(status for status, _ in account.expected.values())
     assert {status: progress[status] for status in counted} == dict(counted)
-    assert progress["total"] == progress["done"] == FILES
+    assert progress["total"] == progress["done"] == FILES + account.lines
     assert Portrait.objects.filter(identity__collection=collection).count() == PEOPLE * GOOD_EACH
     assert PortraitEmbedding.objects.filter(collection=collection).count() == PEOPLE * GOOD_EACH
     assert Identity.objects.filter(collection=collection).count() == PEOPLE
@@ -262,3 +281,40 @@ def test_two_thousand_files_with_every_kind_of_bad_one(
     assert (progress["accepted"], progress["duplicate"]) == (0, counted["accepted"] + counted["duplicate"])
     assert progress["rejected"] == counted["rejected"]
     assert Portrait.objects.filter(identity__collection=collection).count() == PEOPLE * GOOD_EACH
+
+
+def without_header(files: dict[str, bytes], name: str) -> bytes:
+    """A zip in which no local header stands where the list says that this file's is."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as zipped:
+        for each, data in files.items():
+            zipped.writestr(each, data)
+        at = zipped.getinfo(name).header_offset
+    data = bytearray(made.getvalue())
+    data[at : at + 4] = b"rot!"
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "people",
+    [None, b"name,metadata\n" + b"," * (2 * 2**20), b"name\n" + "🙂".encode() * 2**20],
+    ids=["damaged", "cells", "cell"],
+)
+def test_a_zip_whose_table_cannot_be_read_is_refused_as_a_whole_at_once(
+    client: APIClient,
+    collection: Collection,
+    start_worker: Callable[[], "subprocess.Popen[bytes]"],  # noqa: F811
+    people: bytes | None,
+) -> None:
+    files = {"people.csv": people or b"name\nAda\n", "Ada/a.jpg": plain_jpeg()}
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as zipped:
+        for name, data in files.items():
+            zipped.writestr(name, data)
+    run = start(client, collection, made.getvalue() if people else without_header(files, "people.csv"))
+    start_worker()
+    wait_until_finished(client, run)
+    assert ("(the zip)", "rejected", "invalid_zip") in {
+        (row["file"], row["status"], row["code"]) for row in results(client, run)
+    }
+    assert [name for name in stored_files("imports") if run in name] == [], "the zip is needed no more"

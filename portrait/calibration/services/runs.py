@@ -12,9 +12,10 @@ from portrait.calibration.measuring import measure
 from portrait.calibration.models import CalibrationRun
 from portrait.calibration.reporting import TooLittleDataError, report
 from portrait.calibration.sampling import Bounds, nearest_others, sample
+from portrait.core.database import still_there
 from portrait.core.errors import ConflictError
 from portrait.core.files import atomic_with_files, write_file
-from portrait.gallery.models import Collection
+from portrait.gallery.models import Collection, Identity
 from portrait.gallery.selectors import calibration_of
 
 DEFAULT_FMR = 1e-4
@@ -59,7 +60,15 @@ def find_out(*, run: CalibrationRun) -> tuple[dict[str, Any], bytes | None]:
     measured = measure(found, most_pairs=bounds.pairs, seed=seed)
     nearest = nearest_others(collection, found, count=bounds.neighbours, seed=seed)
     try:
-        told = report(found, measured, nearest=nearest, fmr=fmr, calibration=calibration_of(collection), seed=seed)
+        told = report(
+            found,
+            measured,
+            nearest=nearest,
+            fmr=fmr,
+            calibration=calibration_of(collection),
+            seed=seed,
+            bounds=bounds,
+        )
     except TooLittleDataError as error:
         return {"refused": str(error), "people": {"known": found.known, "sampled": len(found.people)}}, None
     title = f"{collection.name}, {collection.active_model}: {told['pairs']['impostor']} pairs of people"
@@ -75,12 +84,20 @@ def store(*, run: CalibrationRun, outcome: tuple[dict[str, Any], bytes | None]) 
             raise ConflictError("This calibration was deleted meanwhile.")
         if row.state == CalibrationRun.State.WAITING:
             row.state = CalibrationRun.State.REFUSED if picture is None else CalibrationRun.State.DONE
-            row.report, row.threshold = told, told.get("threshold")
+            row.report, row.threshold = _of_the_living(told), told.get("threshold")
             if picture is not None:
                 write_file(row.picture, "curves.png", picture)
             row.save()
     run.refresh_from_db()
     return run
+
+
+def _of_the_living(told: dict[str, Any]) -> dict[str, Any]:
+    """Whoever was erased while it was measured is written into no list; the others cannot go before the commit."""
+    pairs = told.get("suspects", [])
+    there = still_there(Identity, {UUID(pair[side]) for pair in pairs for side in ("first", "second")})
+    left = [pair for pair in pairs if UUID(pair["first"]) in there and UUID(pair["second"]) in there]
+    return told | {"suspects": left} if pairs else told
 
 
 def apply(*, run: CalibrationRun, actor: str) -> CalibrationRun:
@@ -95,7 +112,7 @@ def apply(*, run: CalibrationRun, actor: str) -> CalibrationRun:
         if row.state != CalibrationRun.State.DONE or row.threshold is None:
             raise ConflictError(f"This calibration is {row.state}: there is no threshold to apply.")
         if row.in_force:
-            raise ConflictError("This calibration was applied already.")
+            raise ConflictError("This calibration was applied already, and is in force.")
         if collection.active_model_id != row.model_id:
             raise ConflictError("The collection has another embedding model by now: calibrate again.")
         if not LOWEST <= row.threshold <= HIGHEST:
@@ -111,12 +128,14 @@ def revert(*, run: CalibrationRun, actor: str) -> CalibrationRun:
     """Give the collection the threshold back that it had before.
 
     Raises:
-        ConflictError: it is not in force; somebody changed the threshold since.
+        ConflictError: it is not in force; somebody changed the threshold, or the embedding model, since.
     """
     with transaction.atomic():
         collection, row = _locked(run)
-        if not row.in_force:
+        if not row.stands:
             raise ConflictError("This calibration is not in force.")
+        if collection.active_model_id != row.model_id:
+            raise ConflictError("The collection has another embedding model by now: the threshold before was not its.")
         if collection.threshold != row.threshold:
             raise ConflictError("The collection's threshold was changed since: set it by hand.")
         _set_threshold(collection, row.threshold_before)
@@ -128,7 +147,9 @@ def revert(*, run: CalibrationRun, actor: str) -> CalibrationRun:
 def _locked(run: CalibrationRun) -> tuple[Collection, CalibrationRun]:
     """Both rows as they are now; two callers at once come one after the other."""
     collection = Collection.objects.select_for_update(of=("self",), no_key=True).get(pk=run.collection_id)
-    return collection, CalibrationRun.objects.select_for_update(of=("self",)).get(pk=run.pk)
+    row = CalibrationRun.objects.select_for_update(of=("self",)).get(pk=run.pk)
+    row.collection = collection
+    return collection, row
 
 
 def _set_threshold(collection: Collection, threshold: float | None) -> None:

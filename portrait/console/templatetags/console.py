@@ -38,6 +38,11 @@ def face(portrait: Portrait | None, style: str = "portrait-face", alt: str = "")
 
 
 @register.filter
+def may(user: Any, rights: list[str]) -> bool:
+    return bool(user.has_perms(rights))
+
+
+@register.filter
 def first_face(person: object) -> Portrait | None:
     """Of `with_newest_portraits`."""
     return next(iter(getattr(person, "newest_portraits", None) or getattr(person, "newest", [])), None)

@@ -7,10 +7,11 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from portrait.core.database import still_there
 from portrait.curation.models import OF_PEOPLE, Kind, State, Suggestion
 from portrait.curation.proposals import Proposal
 from portrait.curation.selectors import Facts, facts_of, naming
-from portrait.gallery.models import Change, Identity
+from portrait.gallery.models import Change, Identity, Portrait
 from portrait.gallery.services.journal import in_effect
 
 OPENED_AGAIN: dict[str, Any] = {"state": State.OPEN, "decided_by": "", "decided_at": None, "changes": []}
@@ -33,7 +34,18 @@ def propose(*, collection_id: UUID, proposals: Iterable[Proposal]) -> int:
     return opened
 
 
-def _propose(collection_id: UUID, proposals: dict[str, Proposal]) -> int:
+def of_the_living(proposals: Iterable[Proposal]) -> list[Proposal]:
+    """Those that name nobody who was erased, and no portrait that was removed, since they were thought of. Whom they
+    name stays until the transaction ends; who is to be erased after it, is taken out by `following`."""
+    asked = list(proposals)
+    people = still_there(Identity, {key for each in asked for key in each.identities})
+    portraits = still_there(Portrait, {key for each in asked for key in each.portraits})
+    return [each for each in asked if people.issuperset(each.identities) and portraits.issuperset(each.portraits)]
+
+
+def _propose(collection_id: UUID, found: dict[str, Proposal]) -> int:
+    living = of_the_living(found.values())
+    proposals = {proposal.fingerprint: proposal for proposal in living}
     rows = Suggestion.objects.filter(collection_id=collection_id, fingerprint__in=proposals)
     known = {row.fingerprint: row for row in rows}
     fresh = [_row(collection_id, key, proposal) for key, proposal in proposals.items() if key not in known]

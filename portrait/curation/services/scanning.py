@@ -1,6 +1,7 @@
 """A scan: what of it is noted, chunk by chunk, and what is asked in the end."""
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,13 +9,15 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from portrait.core.database import still_there
 from portrait.curation.apart import seen_together
 from portrait.curation.grouping import cluster_proposals, pair_proposals
-from portrait.curation.looking import Looked, look
+from portrait.curation.looking import Looked, Near, look
 from portrait.curation.models import OF_PEOPLE, Kind, Likeness, Scan, State, Suggestion
 from portrait.curation.people import living
 from portrait.curation.proposals import Proposal
-from portrait.curation.services.proposing import overtake, propose, refresh
+from portrait.curation.selectors import Pair
+from portrait.curation.services.proposing import of_the_living, overtake, propose, refresh
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.sightings.models import Sighting, Track
 
@@ -62,23 +65,35 @@ def look_at_part(
 def store_looked(*, collection: Collection, looked: Looked) -> int:
     """Note what a chunk came to; answers how many questions are new. Safe to repeat, and for two at once."""
     together = seen_together({key for pair in looked.near for key in pair})
-    rows = [
-        Likeness(
-            collection=collection,
-            model_id=collection.active_model_id,
-            first_id=pair[0],
-            second_id=pair[1],
-            distance=near.distance,
-            nearest=near.nearest,
-            together=pair in together,
-        )
-        for pair, near in sorted(looked.near.items())
-    ]
     with transaction.atomic():
+        looked = _of_the_living(looked)
         _forget_unlike(collection, looked)
-        _keep(rows)
+        _keep([_likeness(collection, pair, near, pair in together) for pair, near in sorted(looked.near.items())])
         _overtake_portraits(collection, looked)
         return propose(collection_id=collection.pk, proposals=looked.proposals)
+
+
+def _of_the_living(looked: Looked) -> Looked:
+    """Without those who were erased since; the others stay until the transaction ends."""
+    named = {key for pair in looked.near for key in pair}
+    there = still_there(Identity, {*looked.people, *named, *(key for each in looked.proposals for key in each.identities)})
+    return Looked(
+        [key for key in looked.people if key in there],
+        {pair: near for pair, near in looked.near.items() if there.issuperset(pair)},
+        of_the_living(looked.proposals),
+    )
+
+
+def _likeness(collection: Collection, pair: Pair, near: Near, together: bool) -> Likeness:
+    return Likeness(
+        collection=collection,
+        model_id=collection.active_model_id,
+        first_id=pair[0],
+        second_id=pair[1],
+        distance=near.distance,
+        nearest=near.nearest,
+        together=together,
+    )
 
 
 def _keep(rows: list[Likeness]) -> None:
@@ -123,20 +138,30 @@ def store_groups(*, collection: Collection, proposals: Iterable[Proposal]) -> di
     """Ask them; what was asked about people before and does not come up any more is overtaken."""
     found = list(proposals)
     asked = {proposal.fingerprint for proposal in found}
+    cluster_of = _clusters_by_person(found)
     open_rows = Suggestion.objects.filter(collection=collection, state=State.OPEN)
     gone = 0
     for row in open_rows.filter(kind__in=OF_PEOPLE).order_by("pk").iterator(500):
         if row.fingerprint in asked or row.details.get("reason") == "enrolment":
             continue
-        gone += overtake(suggestions=[row], reason=_why(row, found))
+        gone += overtake(suggestions=[row], reason=_why(row, cluster_of))
     stale = refresh(suggestions=list(open_rows.order_by("pk")[:20_000]))
     opened = propose(collection_id=collection.pk, proposals=found)
     return {"found": len(found), "opened": opened, "overtaken": gone + stale}
 
 
-def _why(row: Suggestion, found: list[Proposal]) -> str:
-    people = set(row.identities)
-    larger = any(people < set(proposal.identities) for proposal in found if proposal.kind == Kind.CLUSTER)
+def _clusters_by_person(found: Iterable[Proposal]) -> dict[UUID, list[frozenset[UUID]]]:
+    clusters: dict[UUID, list[frozenset[UUID]]] = defaultdict(list)
+    for proposal in found:
+        if proposal.kind == Kind.CLUSTER:
+            members = frozenset(proposal.identities)
+            for key in members:
+                clusters[key].append(members)
+    return clusters
+
+
+def _why(row: Suggestion, cluster_of: Mapping[UUID, list[frozenset[UUID]]]) -> str:
+    larger = any(set(row.identities) < members for members in cluster_of.get(row.identities[0], []))
     return "in_a_cluster" if larger else "unlike_now"
 
 

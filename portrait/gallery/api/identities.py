@@ -18,6 +18,7 @@ from portrait.core.strict import StrictSerializer
 from portrait.gallery.api import enrol
 from portrait.gallery.api.changes import DeletedSerializer, DeletionSerializer, edit_json
 from portrait.gallery.face_choice import parse_choice
+from portrait.gallery.metadata import MAX_CONSENT_CHARS, MAX_METADATA_BYTES, BadMetadataError, check_metadata
 from portrait.gallery.models import Identity
 from portrait.gallery.reports import report_json
 from portrait.gallery.selectors import (
@@ -31,8 +32,6 @@ from portrait.gallery.selectors import (
 from portrait.gallery.services import editing, identities
 from portrait.gallery.services.enrolment import enrol_person
 from portrait.gallery.services.journal import actor_of, grace_ends
-
-MAX_METADATA_BYTES = 64 * 1024
 
 
 class MetadataField(serializers.JSONField):
@@ -54,13 +53,9 @@ class MetadataField(serializers.JSONField):
         if not isinstance(value, dict):
             self.fail("object")
         try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-        except (ValueError, RecursionError):
-            self.fail("null")
-        if len(text) > MAX_METADATA_BYTES:
-            self.fail("size")
-        if b"\\u0000" in text:
-            self.fail("null")
+            check_metadata(value)
+        except BadMetadataError as error:
+            self.fail(error.code)
         return value
 
 
@@ -105,7 +100,9 @@ class IdentityRequestSerializer(enrol.PhotosSerializer):
     metadata = MetadataField(required=False)
     action = serializers.CharField(max_length=200, required=False, allow_blank=True)
     hidden = serializers.BooleanField(default=False)
-    consent = serializers.CharField(required=False, allow_blank=True, help_text="On what ground the person is kept")
+    consent = serializers.CharField(
+        required=False, allow_blank=True, max_length=MAX_CONSENT_CHARS, help_text="On what ground the person is kept"
+    )
     keep_until = serializers.DateField(required=False, allow_null=True, help_text="Erased after this day")
 
 

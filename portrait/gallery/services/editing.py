@@ -146,17 +146,27 @@ def restore_portrait(*, portrait: Portrait, actor: Actor) -> Change:
         raise ConflictError("This portrait is not deleted." if row else "This portrait was removed for good.")
     journal.require_grace(row.deleted_at)
     change = _deletion(row, "portrait")
-    if change is None:
-        raise ConflictError("The journal does not know how this portrait was deleted: it cannot be restored.")
-    return journal.undo(change=change, actor=actor)
+    if change is not None and journal.root_of(change).action == "delete_portrait":
+        return journal.undo(change=change, actor=actor)
+    # Deleted by an edit that did more, like a split of a picture that both have: only this portrait comes back.
+    owner = Identity(pk=row.identity_id)
+    details = {"portrait": str(row.pk)}
+    with journal.edit(action="restore_portrait", actor=actor, identities=[owner], details=details) as edit:
+        require_living(edit.people[owner.pk])
+        edit.set([row], "deleted_at", None)
+    return _made(edit)
 
 
 def _deletion(row: Identity | Portrait, label: str) -> Change | None:
     """The change that deleted a row, and stands."""
     step = [{"op": "set", "model": label, "pk": str(row.pk), "field": "deleted_at", "before": None}]
-    for change in Change.objects.filter(steps__contains=step).order_by("-pk"):
-        if journal.is_standing(change):
-            return change
+    owner = row.pk if isinstance(row, Identity) else row.identity_id
+    changes = Change.objects.filter(steps__contains=step)
+    # By its people, who have an index; only a portrait whose owner was merged since is not found by that.
+    for rows in (changes.filter(identities__contains=[owner]), changes):
+        for change in rows.order_by("-pk"):
+            if journal.is_standing(change):
+                return change
     return None
 
 

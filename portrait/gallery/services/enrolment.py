@@ -9,7 +9,7 @@ from django.db import IntegrityError
 from inference.calibration import DECISION
 from inference.errors import ImageError
 from inference.types import Box
-from portrait.core.errors import NotFoundError, NothingEnrolledError, PortraitError
+from portrait.core.errors import ConflictError, NotFoundError, NothingEnrolledError, PortraitError
 from portrait.core.files import atomic_with_files, write_file
 from portrait.core.pipelines import detector_spec
 from portrait.gallery.face_json import quality_json
@@ -121,8 +121,11 @@ def store_photo(*, identity: Identity, photo: PreparedPhoto, index: int = 0) -> 
     """
     known = Portrait.objects.filter(identity=identity, sha256=photo.sha256).first()
     if known is not None:
-        if known.deleted_at is not None:  # sent again, it is wanted again
-            editing.restore_portrait(portrait=known, actor=SYSTEM)
+        try:
+            if known.deleted_at is not None:  # sent again, it is wanted again
+                editing.restore_portrait(portrait=known, actor=SYSTEM)
+        except ConflictError as error:
+            return PhotoReport(index=index, status="rejected", error=error)
         return PhotoReport(index=index, status="duplicate", portrait=known)
     photo = spaces.seen_by(photo, spaces.networks_of([identity.collection_id]))
     warnings = _warnings(identity, photo)

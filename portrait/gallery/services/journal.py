@@ -206,7 +206,7 @@ def is_leftover(identity: Identity) -> bool:
     if identity.deleted_at is None:
         return False
     step = [{"op": DELETE, "model": "identity", "pk": str(identity.pk)}]
-    rows = Change.objects.filter(collection_id=identity.collection_id, steps__contains=step)
+    rows = Change.objects.filter(identities__contains=[identity.pk], steps__contains=step)
     return any(is_standing(row) for row in rows)
 
 

@@ -6,6 +6,7 @@ and in which order items of the job and of its undoing run, or when one of them 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -61,12 +62,29 @@ def _step(change: Change, rows: "QuerySet[HistoryMove]", camera_id: UUID, last: 
         camera = Camera.objects.select_related("collection__active_model").get(pk=camera_id)
         work = Work(camera, camera.collection.active_model)
         work.fetch([move.track_id for move in some])
-        moved = [move for move in some if _move(work, change, move, forward, counts)]
-        _settle(work, {move.track_id for move in moved})
-        _own_sightings(work, moved)
-        if work.touches:
-            events.update(camera=camera, touches=work.touches)
+        for together in _neighbourhoods(work, some):
+            work.touches.clear()
+            moved = [move for move in together if _move(work, change, move, forward, counts)]
+            _settle(work, {move.track_id for move in moved})
+            _own_sightings(work, moved)
+            if work.touches:
+                events.update(camera=camera, touches=work.touches)
     return some[-1].pk
+
+
+def _neighbourhoods(work: Work, moves: Sequence[HistoryMove]) -> list[list[HistoryMove]]:
+    """Moves of tracks that may share a sighting. What lies between those that are far apart is nobody's business: it
+    must not be built anew, by rules that may have changed since."""
+    gap = timedelta(seconds=work.camera.gap_s + work.camera.window_s)
+    there = [(move, work.tracks[move.track_id]) for move in moves if move.track_id in work.tracks]
+    found: list[list[HistoryMove]] = [[move for move in moves if move.track_id not in work.tracks]]
+    reached: datetime | None = None
+    for move, track in sorted(there, key=lambda pair: (pair[1].first_seen, pair[0].pk)):
+        if reached is None or track.first_seen - reached > gap:
+            found.append([])
+        found[-1].append(move)
+        reached = track.last_seen if reached is None else max(reached, track.last_seen)
+    return found
 
 
 def _move(work: Work, change: Change, move: HistoryMove, forward: bool, counts: Counts) -> bool:

@@ -186,6 +186,7 @@ def _forgotten(before: datetime) -> Q:
         ~Exists(Watch.objects.filter(**mine)),
         kind=Identity.Kind.UNKNOWN,
         merged_into=None,  # who was merged goes with whom they are a part of
+        merged=None,  # whose past may be on its way
         stranger__met_at__lt=before,
     )
 

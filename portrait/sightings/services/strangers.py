@@ -74,6 +74,7 @@ def forget_unseen(*, identity_ids: Sequence[UUID]) -> None:
         identity__kind=Identity.Kind.UNKNOWN,
         identity__merged_into=None,  # whoever was merged or deleted by hand can come back
         identity__deleted_at=None,
+        identity__merged=None,  # they are somebody else as well, whose past may be on its way here
     )
     for stranger in unnamed.filter(identity__watches=None).select_related("identity"):
         if not Detection.objects.filter(identity_id=stranger.identity_id).exists():

@@ -29,11 +29,10 @@ from portrait.transfer.models import FileStatus, Import, ImportFile
 from portrait.transfer.names import parse_root
 from portrait.transfer.selectors import Progress
 from portrait.transfer.services.imports import start_import
+from portrait.transfer.tables import FORMULA
 
 CSV_COLUMNS = ("file", "status", "code", "message", "identity", "portrait")
 CSV_BATCH = 2000
-FORMULA = ("=", "+", "-", "@", "\t")
-"""A spreadsheet takes such a cell for a formula; a quote before it makes it text."""
 
 
 class ImportRequestSerializer(StrictSerializer):

@@ -8,6 +8,7 @@ them back.
 import hashlib
 import hmac
 import logging
+import os
 from collections.abc import Iterable
 from functools import partial
 from typing import IO, Any
@@ -16,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage
 from django.db import transaction
-from django.db.models import CharField, Q, QuerySet, Value
+from django.db.models import CharField, Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 
 from portrait.gallery.models import Identity
@@ -31,11 +32,13 @@ from portrait.transfer.models import (
 )
 from portrait.transfer.services.imports import delete_imports
 from portrait.transfer.services.people import ERASED
-from portrait.transfer.zips import BadEntryError, Place, data_at, find_directory
+from portrait.transfer.zips import BadEntryError, BrokenZipError, Place, data_at, find_directory
 
 logger = logging.getLogger(__name__)
 
 ZEROS = bytes(2**20)
+GONE = ("erased", ERASED.code)
+"""Codes of files of those who were erased."""
 
 
 def hold(run: Import) -> None:
@@ -62,12 +65,11 @@ def erase_identity(*, identity_id: UUID) -> None:
         open_runs = list(_open_runs(identity))
         _remember(identity, open_runs)
         people = ImportPerson.objects.filter(Q(identity=identity) | Q(run__in=open_runs) & _means(identity))
+        people |= _nobodys(identity)
         ids = list(people.values_list("pk", flat=True))
         _forget_files(ImportFile.objects.filter(Q(identity_id=identity_id) | Q(person__in=ids)))
         forget_people(ImportPerson.objects.filter(pk__in=ids))
-        parts = ImportPart.objects.filter(run__people__in=ids, done_at=None).exclude(file="").distinct()
-        part_ids = list(parts.values_list("pk", flat=True))
-        transaction.on_commit(partial(scrub_parts, part_ids=part_ids), robust=True)
+        transaction.on_commit(partial(scrub_waiting, collection_id=identity.collection_id), robust=True)
 
 
 def forget_people(people: "QuerySet[ImportPerson]") -> None:
@@ -108,6 +110,12 @@ def _means(identity: Identity) -> Q:
     return Q(external_id__in=external_ids) | nameless & Q(key__in=keys) | nameless & Q(key="") & Q(name__in=called)
 
 
+def _nobodys(identity: Identity) -> "QuerySet[ImportPerson]":
+    """Folders of the same name that became nobody: in reports of imports that ended, too. Perhaps they were theirs."""
+    runs = Import.objects.filter(collection=identity.collection_id)
+    return ImportPerson.objects.filter(run__in=runs, identity=None, erased=False, name__in=_names(identity)[2] - {""})
+
+
 def _forget_files(files: "QuerySet[ImportFile]") -> None:
     told: dict[str, Any] = {"path": "", "sha256": "", "claim": None, "identity_id": None, "portrait_id": None}
     ids = list(files.values_list("pk", flat=True))
@@ -116,12 +124,32 @@ def _forget_files(files: "QuerySet[ImportFile]") -> None:
     rows.exclude(code=ERASED.code).update(code="erased", message="", **told)
 
 
+def zips_waiting(*, collection_id: UUID) -> int:
+    """How many zips may still hold pictures of somebody who was erased: those that nobody has read yet, and those that
+    could not be scrubbed so far."""
+    parts = ImportPart.objects.filter(run__collection=collection_id, done_at=None).exclude(file="")
+    return parts.filter(Q(planned_at=None) | Exists(_to_scrub())).count()
+
+
+def scrub_waiting(*, collection_id: UUID | None = None) -> None:
+    """`scrub_parts` all that need it, of one collection or of all: also what was cut off, or failed, before."""
+    parts = ImportPart.objects.filter(Exists(_to_scrub()), done_at=None)
+    if collection_id is not None:
+        parts = parts.filter(run__collection=collection_id)
+    scrub_parts(part_ids=list(parts.values_list("pk", flat=True)))
+
+
+def _to_scrub() -> "QuerySet[ImportFile]":
+    """Files of those who were erased, in a part of an outer query; one that was scrubbed has no place any more."""
+    return ImportFile.objects.filter(part=OuterRef("pk"), code__in=GONE).exclude(place={})
+
+
 def scrub_parts(*, part_ids: Iterable[int]) -> None:
     """`scrub` those of these zips that were read; of others, nothing is known yet."""
     for part in ImportPart.objects.filter(pk__in=list(part_ids), planned_at__isnull=False).exclude(file=""):
         try:
             scrub(part)
-        except OSError:
+        except (OSError, BrokenZipError):
             logger.exception("the zip of import %s still holds somebody who was erased", part.run_id)
 
 
@@ -130,12 +158,17 @@ def scrub(part: ImportPart) -> None:
     contents, which nobody needs any more. Other files in it are read on as before."""
     storage = part.file.storage
     assert isinstance(storage, FileSystemStorage)  # noqa: S101  (settings.STORAGES)
-    erased = ImportFile.objects.filter(part=part).filter(Q(person__erased=True) | Q(code="table"))
+    of_part = ImportFile.objects.filter(part=part).exclude(place={})
+    erased = of_part.filter(Q(person__erased=True) | Q(code__in=[*GONE, "table"]))
+    done = []
     with open(storage.path(str(part.file.name)), "r+b") as file:
         directory = find_directory(file)
         _overwrite(file, directory.offset, directory.offset + directory.size)
-        for place in erased.values_list("place", flat=True).iterator():
+        for pk, place in erased.values_list("pk", "place").iterator():
             _scrub_entry(file, Place(**place), directory.offset)
+            done.append(pk)
+        os.fsync(file.fileno())
+    ImportFile.objects.filter(pk__in=done).exclude(code="table").update(place={})
 
 
 def _scrub_entry(file: IO[bytes], place: Place, end: int) -> None:

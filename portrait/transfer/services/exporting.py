@@ -17,6 +17,8 @@ from hashlib import sha256
 from typing import IO, Any
 from uuid import UUID
 
+from django.conf import settings
+
 from portrait.core.database import release_connection
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.transfer import names, tables
@@ -58,12 +60,14 @@ class _Table:
     """A CSV that grows in a temporary file."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115  (closed with the zip)
+        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115  (closed with the zip)
+            _SPOOL_BYTES, dir=str(settings.FILE_UPLOAD_TEMP_DIR)
+        )
         self.add(columns)
 
     def add(self, cells: Sequence[Any]) -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
+        csv.writer(line).writerow([tables.guarded(str(cell)) for cell in cells])  # \r\n: so that both are quoted
         self.file.write(line.getvalue().encode())
 
 
@@ -75,7 +79,8 @@ def export_collection(*, collection: Collection, report: ExportReport | None = N
     told = report or ExportReport()
     pipe = _Pipe()
     people, portraits = _Table(tables.PEOPLE_COLUMNS), _Table(tables.PORTRAIT_COLUMNS)
-    with people.file, portraits.file, ZipWriter(pipe) as zipped:
+    folder = str(settings.FILE_UPLOAD_TEMP_DIR)
+    with people.file, portraits.file, ZipWriter(pipe, folder=folder) as zipped:
         for batch in _people(collection):
             pictures = _portraits([identity.pk for identity in batch])
             release_connection()  # whoever reads slowly holds none

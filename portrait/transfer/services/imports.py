@@ -16,7 +16,7 @@ from portrait.gallery.models import Collection
 from portrait.jobs import selectors as jobs
 from portrait.jobs.growing import add_items
 from portrait.jobs.models import ItemState, JobItem
-from portrait.jobs.services import MAX_OPEN_ITEMS, create_job
+from portrait.jobs.services import MAX_OPEN_ITEMS, QueueFullError, create_job
 from portrait.jobs.tasks import enqueue
 from portrait.transfer import selectors
 from portrait.transfer.models import (
@@ -28,6 +28,7 @@ from portrait.transfer.models import (
     ImportPart,
     ImportPerson,
 )
+from portrait.transfer.services.room import require_room
 from portrait.transfer.zips import BrokenZipError, find_directory
 
 KIND, QUEUE = "import", "ingest"
@@ -35,6 +36,9 @@ LOW_WATER, WAVE = 100, 400
 """Items of an import in the queue: below the first, more are added, up to the second. Others want room there too."""
 ZIP_LINE = 2_000_000_000
 """Results of lines of tables, and of the zip itself, have indexes from here on."""
+MAX_WAITING_ZIPS = 1000
+WAITING_TIMES = 3
+"""All zips of a collection that are not done have so many times the size of the largest that is taken."""
 CANCELLED = "The import was cancelled before this file was looked at."
 
 
@@ -88,9 +92,11 @@ def add_part(*, run: Import, file: IO[bytes]) -> ImportPart:
 
     Raises:
         InvalidZipError, TooManyFilesError: it cannot be imported.
+        NoRoomError: the disk is full.
         ConflictError: the import was cancelled.
     """
     entries = check_zip(file)
+    require_room(file.seek(0, 2))
     file.seek(0)
     if run.job is None:
         raise ConflictError("The import's job is gone.")
@@ -123,15 +129,39 @@ def start_import(
 
     Raises:
         InvalidZipError, TooManyFilesError: it cannot be imported.
-        QueueFullError: the collection has too much work waiting already.
+        NoRoomError: the disk is full.
+        QueueFullError: the collection has too much work waiting already, or zips of too many bytes.
     """
     check_zip(file)
+    _require_few_waiting(collection, file.seek(0, 2))
     with atomic_with_files():
         run = create_import(collection=collection, face=face, force=force, root=root, api_key_id=api_key_id)
         add_part(run=run, file=file)
         Import.objects.filter(id=run.id).update(sealed=True)
     run.sealed = True
     return run
+
+
+def _require_few_waiting(collection: Collection, size: int) -> None:
+    """A zip lies on the disk until it is done, however little of it is in the queue."""
+    waiting = list(
+        ImportPart.objects.filter(run__collection=collection, done_at=None).exclude(file="")[:MAX_WAITING_ZIPS]
+    )
+    most = WAITING_TIMES * settings.PORTRAIT.import_max_mb * 2**20
+    held = sum(_size(part) for part in waiting)
+    if len(waiting) >= MAX_WAITING_ZIPS or held + size > most:
+        raise QueueFullError(
+            f"The collection has {len(waiting)} zips of {held / 2**20:.0f} MB waiting, and there may be "
+            f"{MAX_WAITING_ZIPS} of {most / 2**20:.0f} MB: send this one when some are done (GET /api/v1/imports), or "
+            "cancel those that stopped."
+        )
+
+
+def _size(part: ImportPart) -> int:
+    try:
+        return part.file.size
+    except FileNotFoundError:  # done at this moment
+        return 0
 
 
 def feed(*, run_id: uuid.UUID) -> None:

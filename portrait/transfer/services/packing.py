@@ -2,7 +2,6 @@
 through the storage only."""
 
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from typing import IO
 from django.conf import settings
 
 from inference.config import CODEC_LIMITS
-from portrait.transfer import names
+from portrait.core.spool import temporary_file
+from portrait.transfer import names, tables
 from portrait.transfer.zip_writer import ZipWriter
 
 PART_FILES = 2000
@@ -38,8 +38,8 @@ def pack(folder: Path, unpacked: Unpacked) -> Iterator[IO[bytes]]:
         people = folder / names.PEOPLE
         packed = 1
         while packed:
-            with tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR) as part:
-                with ZipWriter(part) as zipped:
+            with temporary_file() as part:
+                with ZipWriter(part, folder=str(settings.FILE_UPLOAD_TEMP_DIR)) as zipped:
                     _add_table(zipped, people)
                     _add_files(zipped, folder, files, claims, unpacked)
                     packed = zipped.count
@@ -63,7 +63,7 @@ def _add_files(zipped: ZipWriter, folder: Path, files: Iterator[str], claims: "_
         if zipped.count >= PART_FILES or zipped.size >= PART_BYTES:
             break
     if zipped.count and claims.known:
-        with tempfile.TemporaryFile() as table:
+        with temporary_file() as table:
             claims.write(wanted, table)
             zipped.add_file(names.PORTRAITS, table)
 
@@ -73,6 +73,8 @@ def _add(zipped: ZipWriter, folder: Path, name: str, unpacked: Unpacked) -> bool
     try:
         if path.is_symlink():
             raise ValueError("symlink: it is a link to another file")
+        if not path.is_file():
+            raise ValueError("not_a_file: it is a device or a pipe")
         if path.stat().st_size > CODEC_LIMITS.max_bytes:
             raise ValueError(f"image_too_large: it has more than {CODEC_LIMITS.max_bytes / 2**20:g} MB")
         zipped.add(name, path.read_bytes())
@@ -97,9 +99,10 @@ class _Claims:
 
     def __init__(self, table: Path) -> None:
         self.known = table.is_file()
-        self._folder = tempfile.mkdtemp(prefix="portrait-claims-")
-        self._rows = sqlite3.connect(Path(self._folder) / "claims")
-        self._rows.execute("create table claims (file text primary key, line text) without rowid")
+        with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR) as without_name:
+            self._rows = sqlite3.connect(Path(without_name) / "claims")
+            self._rows.execute("pragma journal_mode = off")  # a journal would be a file beside it, by its name
+            self._rows.execute("create table claims (file text primary key, line text) without rowid")
         self._header = ""
         if self.known:
             self._read(table)
@@ -108,7 +111,8 @@ class _Claims:
         """Lines as they are; the worker that reads them decides whether they are good."""
         with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             self._header = file.readline()
-            column = [each.strip() for each in self._header.split(",")].index("file") if "file" in self._header else 0
+            columns = [each.strip().casefold() for each in self._header.split(",")]
+            column = columns.index("file") if "file" in columns else 0
             lines = ((_cell(line, column), line) for line in file)
             self._rows.executemany("insert or ignore into claims values (?, ?)", lines)
         self._rows.commit()
@@ -123,13 +127,12 @@ class _Claims:
 
     def close(self) -> None:
         self._rows.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _cell(line: str, column: int) -> str:
     import csv
 
     try:
-        return next(csv.reader([line]))[column]
+        return tables.unguarded(next(csv.reader([line]))[column].strip())
     except (csv.Error, IndexError, StopIteration):
         return ""

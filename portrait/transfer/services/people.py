@@ -13,10 +13,11 @@ of an identity that exists already is not changed.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 
 from portrait.gallery.models import Identity
@@ -40,10 +41,11 @@ DELETED = Refusal(
 )
 
 
-def ambiguous(name: str) -> Refusal:
+def ambiguous() -> Refusal:
+    """Without the name: the report outlives whoever is erased."""
     return Refusal(
         "ambiguous_person",
-        f"Several people are called {name!r}: say who is meant by an external_id in people.csv.",
+        "Several people are called so: say who is meant by an external_id in people.csv.",
     )
 
 
@@ -70,7 +72,7 @@ def _by_name(run: Import, person: ImportPerson) -> Identity | Refusal | None:
     found = {each.pk: each for row in [*people.filter(id__in=before), *called] for each in _ends([row])}
     living = [each for each in found.values() if each.deleted_at is None]
     if len(living) > 1:
-        return ambiguous(person.name)
+        return ambiguous()
     if living:
         return living[0]
     return DELETED if found else None
@@ -107,14 +109,28 @@ def lock(person_ids: Iterable[int]) -> dict[int, ImportPerson]:
     """Folders and their identities, so that neither changes until the transaction ends. Identities before folders, as
     an erasure does it, and each in order: two that lock the same wait, and do not block each other."""
     ids = list(person_ids)
+    _lock_names(ids)
     known = ImportPerson.objects.filter(id__in=ids, identity__isnull=False).values_list("identity_id", flat=True)
     rows = Identity.objects.filter(id__in=list(known)).order_by("id")
     list(rows.select_for_update(of=("self",), no_key=True))
     return {each.pk: each for each in ImportPerson.objects.filter(id__in=ids).order_by("id").select_for_update()}
 
 
+def _lock_names(ids: list[int]) -> None:
+    """Of those who are nobody yet: two imports of one zip at once make each of them once."""
+    new = ImportPerson.objects.filter(id__in=ids, identity=None, external_id=None).select_related("run")
+    numbers = {_number(f"{person.run.collection_id} {_key_of(person)}") for person in new}
+    with connection.cursor() as cursor:
+        for number in sorted(numbers):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
+
+
 def resolve(run: Import, person: ImportPerson) -> Identity | Refusal:
-    """Who a folder is, made where it is nobody yet. Inside a transaction that has `person` locked."""
+    """Who a folder is, made where it is nobody yet. Inside a transaction that has `person` by `lock`."""
     found = find_identity(run, person)
     if isinstance(found, Refusal):
         return found
@@ -126,6 +142,17 @@ def resolve(run: Import, person: ImportPerson) -> Identity | Refusal:
     if person.external_id is None:
         _remember(run, person, found)
     return found
+
+
+def note(run: Import, person: ImportPerson) -> None:
+    """Who a folder is already, although nothing of it was enrolled: so that their erasure finds the folder. Inside a
+    transaction that has `person` locked."""
+    if person.identity_id is not None or person.erased or person.problem_code:
+        return
+    found = find_identity(run, person)
+    if isinstance(found, Identity) and Identity.objects.select_for_update(no_key=True).filter(pk=found.pk).exists():
+        person.identity = found
+        person.save(update_fields=["identity"])
 
 
 def _created(run: Import, person: ImportPerson) -> Identity:

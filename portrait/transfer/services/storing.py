@@ -24,6 +24,8 @@ def store_chunk(chunk: ImportChunk, outcomes: Sequence[Outcome]) -> dict[str, An
     for outcome in outcomes:
         if outcome.file.pk in rows:
             _store(chunk, rows, rows[outcome.file.pk], persons, outcome)
+    for person in persons.values():
+        people.note(chunk.run, person)
     fields = ["status", "code", "message", "identity_id", "portrait_id", "sha256", "claim", "suspicions"]
     ImportFile.objects.bulk_update(rows.values(), fields)
     imports.feed(run_id=chunk.run_id)

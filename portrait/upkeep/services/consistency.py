@@ -29,6 +29,7 @@ def _strayed_vectors() -> "QuerySet[PortraitEmbedding]":
 
 def _vectors_wrongly_live() -> "QuerySet[PortraitEmbedding]":
     gone = Q(portrait__deleted_at__isnull=False) | Q(portrait__identity__deleted_at__isnull=False)
+    gone |= Q(portrait__identity__merged_into__isnull=False)  # a picture that the target has as well stayed behind
     return PortraitEmbedding.objects.filter((gone & Q(live=True)) | (~gone & Q(live=False)))
 
 
@@ -45,8 +46,10 @@ def _merged_far() -> "QuerySet[Identity]":
 
 
 def _merged_with_portraits() -> "QuerySet[Identity]":
-    left = Portrait.objects.filter(identity=OuterRef("pk"), deleted_at=None)
-    return Identity.objects.filter(Exists(left), merged_into__isnull=False)
+    """Those but a picture that the target has as well, which stays where it was."""
+    same = Portrait.objects.filter(identity=OuterRef("identity__merged_into"), sha256=OuterRef("sha256"))
+    left = Portrait.objects.filter(~Exists(same), identity=OuterRef("pk"), deleted_at=None)
+    return Identity.objects.filter(Exists(left), merged_into__isnull=False, deleted_at=None)
 
 
 def _faces_of_others() -> "QuerySet[Detection]":
@@ -77,7 +80,8 @@ def _repair_owner(rows: "QuerySet[Any]") -> int:
 def _repair_live(rows: "QuerySet[Any]") -> int:
     mended = 0
     for row in rows.select_related("portrait__identity").iterator(500):
-        live = row.portrait.deleted_at is None and row.portrait.identity.deleted_at is None
+        owner = row.portrait.identity
+        live = row.portrait.deleted_at is None and owner.deleted_at is None and owner.merged_into_id is None
         mended += PortraitEmbedding.objects.filter(pk=row.pk).update(live=live)
     return mended
 

@@ -7,6 +7,7 @@ from django.db import connection
 from psycopg import sql
 
 from portrait.core.database import release_connection
+from portrait.gallery.indexes import rebuild_index
 from portrait.upkeep.models import UpkeepRun
 from portrait.upkeep.services.runs import Outcome, StillHere, run
 
@@ -69,8 +70,9 @@ def _check(still_here: StillHere) -> Outcome:
         if index.valid and not _bloated(index, sizes[index.name]):
             continue
         after = _rebuild(index)
-        rebuilt[index.name] = {"before": asdict(index), "after_bytes": after.size}
-        sizes[index.name] = after.row_bytes
+        if after is not None:
+            rebuilt[index.name] = {"before": asdict(index), "after_bytes": after.size}
+            sizes[index.name] = after.row_bytes
     return Outcome(True, {"analysed": analysed, "rebuilt": rebuilt, "row_bytes": sizes})
 
 
@@ -100,14 +102,22 @@ def _indexes() -> list[IndexState]:
         return [IndexState(*row) for row in cursor.fetchall()]
 
 
-def _rebuild(index: IndexState) -> IndexState:
-    """One that a killed build left, too; what such a build left beside it (`_ccnew`, `_ccold`) only has to go."""
+def _rebuild(index: IndexState) -> IndexState | None:
+    """One that a killed build left, too; what such a build left beside it (`_ccnew`, `_ccold`) only has to go. None: an
+    index of vectors, while another is being built, or one that its re-index will build again."""
     name = sql.Identifier(index.name)
-    leftover = not index.valid and index.name.rstrip("0123456789").endswith(("_ccnew", "_ccold"))
-    statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {name}" if leftover else "REINDEX INDEX CONCURRENTLY {name}")
+    if not index.valid and index.name.rstrip("0123456789").endswith(("_ccnew", "_ccold")):
+        _execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {name}").format(name=name))
+        return IndexState(index.name, 0, 0, valid=True, method=index.method)
+    if index.method == "hnsw":
+        if not rebuild_index(index.name):
+            return None
+    else:
+        _execute(sql.SQL("REINDEX INDEX CONCURRENTLY {name}").format(name=name))
+    return next((each for each in _indexes() if each.name == index.name), None)
+
+
+def _execute(statement: sql.Composed) -> None:
     release_connection()
     with connection.cursor() as cursor:
-        cursor.execute(statement.format(name=name))
-    if leftover:
-        return IndexState(index.name, 0, 0, valid=True, method=index.method)
-    return next(each for each in _indexes() if each.name == index.name)
+        cursor.execute(statement)

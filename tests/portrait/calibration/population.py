@@ -8,8 +8,10 @@ import uuid
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import pdist
 from scipy.stats import chi2
 
+from benchmarks._search_population import Population
 from portrait.calibration.sampling import Sample
 from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
 
@@ -42,6 +44,30 @@ def sample_of(vectors: np.ndarray[Any, Any], groups: list[str | None] | None = N
         known=people,
         distinct=values.get("distinct", frozenset()),
     )
+
+
+def as_real_ones(many: int, single: int, *, each: int, seed: int) -> tuple[Sample, np.ndarray[Any, Any]]:
+    """A sample of `many` people with `each` faces and `single` with one, as most collections are, and 3,000 faces of
+    others to know the true rate by; they lie as real faces do (`benchmarks._search_population`)."""
+    population, rng = Population(), np.random.default_rng(seed)
+    people = np.concatenate(list(population.people(many + single + 3000)))
+    enrolled, held_out = people[: many + single], people[many + single :]
+    vectors = population.pictures(enrolled, each, rng)
+    rows = [vectors[index, : each if index < many else 1] for index in range(many + single)]
+    found = Sample(
+        vectors=np.concatenate(rows),
+        owners=np.repeat(np.arange(many + single), [len(row) for row in rows]),
+        people=[uuid.UUID(int=index + 1) for index in range(many + single)],
+        groups=[None] * (many + single),
+        known=many + single,
+        distinct=frozenset(),
+    )
+    return found, population.pictures(held_out, 1, rng)[:, 0]
+
+
+def share_within(vectors: np.ndarray[Any, Any], threshold: float) -> float:
+    """Of all pairs of these faces."""
+    return float((pdist(vectors.astype(np.float64)) <= threshold).mean())
 
 
 def enrol(collection: Collection, vectors: np.ndarray[Any, Any], metadata: list[dict[str, Any]] | None = None) -> None:

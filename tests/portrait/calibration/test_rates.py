@@ -8,7 +8,15 @@ from inference.calibration import Calibration
 from portrait.calibration.measuring import measure
 from portrait.calibration.rates import design_effect, people_for, rate, threshold_at, wilson
 from portrait.calibration.reporting import TooLittleDataError, report
-from tests.portrait.calibration.population import faces, false_match_rate, missed_rate, sample_of
+from portrait.calibration.sampling import Bounds, Nearest
+from tests.portrait.calibration.population import (
+    as_real_ones,
+    faces,
+    false_match_rate,
+    missed_rate,
+    sample_of,
+    share_within,
+)
 
 MODEL = Calibration(threshold=0.6, slope=16.0)
 FMR = 5e-3
@@ -79,8 +87,8 @@ def test_the_threshold_lets_exactly_the_wanted_share_through() -> None:
 
 
 def test_too_little_data_is_refused_and_it_is_said_how_much_is_needed() -> None:
-    with pytest.raises(TooLittleDataError, match=r"1e-06 cannot be shown with 150 people.*About (\d+) people"):
-        calibrated(150, seed=2, fmr=1e-6)
+    with pytest.raises(TooLittleDataError, match=r"5e-05 cannot be shown with 150 people.*About (\d+) people"):
+        calibrated(150, seed=2, fmr=5e-5)
     assert people_for(1e-4, 1.0) == 246  # 246 * 245 / 2 pairs
     with pytest.raises(TooLittleDataError, match="two different portraits"):
         calibrated(150, seed=2, each=1)
@@ -89,6 +97,50 @@ def test_too_little_data_is_refused_and_it_is_said_how_much_is_needed() -> None:
     needed = people_for(FMR, 1.0)
     with pytest.raises(TooLittleDataError):
         calibrated(needed - 1, seed=2)
+
+
+def test_more_people_are_not_asked_for_where_they_would_not_be_looked_at() -> None:
+    """A calibration draws so many pairs at most: a rate below what these show is refused to any collection."""
+    with pytest.raises(TooLittleDataError, match=r"More people would not help: .* 500000 pairs of 4000 people") as told:
+        calibrated(150, seed=2, fmr=1e-7)
+    assert "people would do" not in str(told.value)
+    least = float(str(told.value).split("which show about ")[1].split(" ")[0])
+    assert 3 / 500_000 <= least < 1e-4
+
+
+def test_the_rate_that_a_refusal_names_is_not_refused() -> None:
+    for seed in range(5):
+        with pytest.raises(TooLittleDataError) as told:
+            calibrated(150, seed=seed, fmr=5e-5)
+        calibrated(150, seed=seed, fmr=float(str(told.value).split("ask for ")[1].split(" ")[0]))
+
+
+@pytest.mark.parametrize("single", [700, 900])
+def test_strangers_with_one_portrait_each_count_however_near_they_are(single: int) -> None:
+    """None is a duplicate here. Leaving out those who look so made the true rate four times the one that was told."""
+    sample, others = as_real_ones(100, single, each=5, seed=21)
+    found = report(sample, measure(sample, most_pairs=500_000, seed=21), fmr=1e-4, calibration=MODEL, seed=21)
+    true = share_within(others, float(found["threshold"]))
+    assert found["fmr"]["low"] <= true <= found["fmr"]["high"]
+    assert found["pairs"]["suspects"] <= 2
+    assert found["pairs"]["alike"] > 50
+    counted = [each["counted"] for each in found["suspects"]]
+    assert counted.count(True) == min(200 - counted.count(False), found["pairs"]["alike"])
+    assert any("by a single portrait" in warning for warning in found["warnings"])
+
+
+def test_whoever_is_near_is_an_error_of_identification_and_it_is_told_who_may_be_a_duplicate() -> None:
+    sample = sample_of(faces(150, 3, seed=22))
+    measured = measure(sample, most_pairs=10**6, seed=22)
+    near = float(np.quantile(measured.genuine.distances, 0.1))
+    nearest = [
+        Nearest(sample.people[index], sample.people[index + 1], near if index < 10 else 2.0, index < 4)
+        for index in range(100)
+    ]
+    found = report(sample, measured, nearest=nearest, fmr=FMR, calibration=MODEL, seed=22, bounds=Bounds())
+    told = found["identification"]
+    assert near <= found["threshold"]
+    assert (told["errors"], told["comparisons"], told["perhaps_one_person"]) == (10, 100, 6)
 
 
 def test_one_person_under_two_names_is_listed_and_not_counted() -> None:

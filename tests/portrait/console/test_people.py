@@ -12,9 +12,12 @@ from portrait.demo.photos import COLLINS, HOPPER, PhotoSet
 from portrait.gallery.models import Change, Collection, Identity, Portrait
 from portrait.gallery.services import editing, journal
 from portrait.gallery.services.enrolment import enrol_person
+from portrait.gallery.services.identities import delete_identity
 from portrait.gallery.services.journal import Actor
 from portrait.jobs.models import Job
+from portrait.jobs.services import QueueFullError
 from portrait.jobs.tasks import run_item
+from portrait.privacy.inventory import rows_of
 from tests.portrait.console.conftest import MakePeople, portrait_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,7 +72,7 @@ def test_people_are_found_by_the_beginnings_of_words(
 
 def test_words_that_many_have(root: Client, people: MakePeople, monkeypatch: pytest.MonkeyPatch) -> None:
     everybody = people(60, portraits=0)
-    monkeypatch.setattr("portrait.console.finding.FEW_FOUND", 10)
+    monkeypatch.setattr("portrait.gallery.finding.FEW_FOUND", 10)
     assert names(root, "?q=pers") == [person.name for person in reversed(everybody)][:48]
     assert names(root, f"?q=pers+{everybody[3].name.split()[1]}") == [everybody[3].name]
 
@@ -166,6 +169,52 @@ def test_the_form_writes_only_what_was_changed_and_notes_it(root: Client, people
     assert {step["field"] for step in change.steps} == {"metadata", "consent"}
     person.refresh_from_db()
     assert (person.metadata, person.consent) == ({"team": 7}, "asked on Monday")
+
+
+def shown_form(client: Client, person: Identity, **typed: object) -> dict[str, object]:
+    """What a browser sends: all that the page showed, and what was typed over it."""
+    form = client.get(reverse("admin:gallery_identity_change", args=[person.pk])).context["adminform"].form
+    sent: dict[str, object] = {}
+    for name in form.fields:
+        field, value = form[name], form[name].value()
+        if form.fields[name].show_hidden_initial and f'name="{field.html_initial_name}"' in str(field):
+            sent[field.html_initial_name] = "" if value is None else str(value)
+        if value not in (None, False):
+            sent[name] = str(value)
+    return sent | typed
+
+
+def test_a_form_that_was_open_for_long_takes_nothing_back(root: Client, people: MakePeople) -> None:
+    person = people(1)[0]
+    address = reverse("admin:gallery_identity_change", args=[person.pk])
+    assert 'name="initial-name"' in page_of(root, person)
+    form = shown_form(root, person, consent="signed")
+    assert form["initial-name"] == person.name
+    editing.update(identity=person, actor=ANNA, name="Ada", hidden=True, metadata={"team": 7})
+    root.post(address, form)
+    person.refresh_from_db()
+    assert (person.name, person.hidden, person.metadata) == ("Ada", True, {"team": 7})
+    assert person.consent == "signed"
+
+
+def test_two_who_write_the_same_field_are_told(root: Client, people: MakePeople) -> None:
+    person = people(1)[0]
+    form = shown_form(root, person, name="Eve")
+    editing.update(identity=person, actor=ANNA, name="Ada")
+    answer = root.post(reverse("admin:gallery_identity_change", args=[person.pk]), form)
+    assert "Somebody else changed this meanwhile" in answer.content.decode()
+    person.refresh_from_db()
+    assert person.name == "Ada"
+
+
+def test_an_edit_that_is_refused_is_not_told_as_a_success(root: Client, people: MakePeople) -> None:
+    person, other = people(2)
+    form = shown_form(root, person, external_id="emp-new")
+    taken = editing.update(identity=other, actor=ANNA, external_id="emp-new")
+    assert taken is not None
+    page = root.post(reverse("admin:gallery_identity_change", args=[person.pk]), form, follow=True).content.decode()
+    assert "emp-new" in page
+    assert "successfully" not in page
 
 
 def test_portraits_are_moved_split_rejected_deleted_and_restored(root: Client, people: MakePeople) -> None:
@@ -271,6 +320,33 @@ def test_above_some_a_job_does_it(root: Client, people: MakePeople, other_collec
     assert (missing.state, missing.error_code) == ("failed", "not_found")
     assert "erased meanwhile" in root.get(reverse("admin:jobs_job_change", args=[job.pk])).content.decode()
     assert set(Change.objects.values_list("actor", flat=True)) == {"user root"}
+
+
+def test_a_full_queue_is_told(root: Client, people: MakePeople, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise QueueFullError("The queue is full: wait a while.")
+
+    monkeypatch.setattr("portrait.console.bulk.create_job", full)
+    ids = ",".join(str(person.pk) for person in people(21, portraits=0))
+    page = root.post(reverse("admin:gallery_identity_bulk"), {"deed": "hide", "ids": ids}, follow=True)
+    assert "The queue is full" in page.content.decode()
+
+
+def test_no_job_names_who_was_erased(root: Client, people: MakePeople) -> None:
+    chosen = people(21, portraits=0)
+    ids = ",".join(str(person.pk) for person in chosen)
+    root.post(reverse("admin:gallery_identity_bulk"), {"deed": "hide", "ids": ids})
+    job, gone = Job.objects.get(), chosen[3]
+    run_item(job.items.get(index=3).pk)
+    assert set(rows_of("jobs.Job", [gone.pk])) == {job}
+    delete_identity(identity=gone)
+    told = Job.objects.filter(pk=job.pk).values_list("parameters", "items__result")
+    assert str(gone.pk) not in str(list(told))
+    assert not rows_of("jobs.Job", [gone.pk]).exists()
+    for item in job.items.exclude(index=3):
+        run_item(item.pk)
+    hidden = Identity.objects.filter(hidden=True).values_list("pk", flat=True)
+    assert set(hidden) == {person.pk for person in chosen} - {gone.pk}, "the others kept their places"
 
 
 def test_a_merge_of_several_by_the_grid(root: Client, people: MakePeople) -> None:

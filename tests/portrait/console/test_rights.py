@@ -152,6 +152,62 @@ def test_to_delete_needs_its_own_right(sign_in: SignIn, pair: list[Identity]) ->
     assert "hide_people" in choices
 
 
+def test_to_undo_a_deletion_or_a_restoration_needs_the_same_right(sign_in: SignIn, pair: list[Identity]) -> None:
+    person, actor = pair[0], Actor("x")
+    portrait = person.portraits.first()
+    assert portrait is not None
+    editing.delete(identity=person, actor=actor)
+    back = editing.restore(identity=person, actor=actor)
+    gone = editing.delete_portrait(portrait=portrait, actor=actor)
+    rename = editing.update(identity=person, actor=actor, name="Ada")
+    assert rename is not None
+    rights = ("gallery.view_identity", "gallery.change_identity", "gallery.view_change")
+    clerk, keeper = sign_in(*rights), sign_in(*rights, "gallery.delete_portrait")
+    for change in (back, gone):
+        address = reverse("admin:gallery_change_undo", args=[change.pk])
+        assert clerk.post(address).status_code == 403
+        for page in (
+            reverse("admin:gallery_change_changelist"),
+            reverse("admin:gallery_identity_change", args=[person.pk]),
+        ):
+            text = clerk.get(page).content.decode()
+            assert address not in text, "nor is there a button"
+            assert reverse("admin:gallery_change_undo", args=[rename.pk]) in text
+    assert clerk.post(reverse("admin:gallery_change_undo", args=[rename.pk])).status_code == 302
+    assert keeper.post(reverse("admin:gallery_change_undo", args=[gone.pk])).status_code == 302
+    portrait.refresh_from_db()
+    assert portrait.deleted_at is None
+
+
+def test_to_take_back_an_answer_that_deleted_needs_the_right_to_delete(
+    sign_in: SignIn, root: Client, pair: list[Identity], collection: Collection
+) -> None:
+    portrait = pair[0].portraits.first()
+    assert portrait is not None
+    asked = Suggestion.objects.create(
+        collection=collection,
+        kind=Kind.WEAK,
+        fingerprint="w",
+        identities=[pair[0].pk],
+        portraits=[portrait.pk],
+        score=0.9,
+    )
+    root.post(reverse("admin:curation_suggestion_answer", args=[asked.pk]), {"answer": "yes"})
+    portrait.refresh_from_db()
+    assert portrait.deleted_at is not None
+    clerk = sign_in("curation.view_suggestion", "curation.change_suggestion", "gallery.change_identity")
+    assert clerk.post(reverse("admin:curation_suggestion_undo", args=[asked.pk])).status_code == 403
+
+
+def test_who_may_not_see_faces_asks_nobody_by_photo(sign_in: SignIn, people: MakePeople) -> None:
+    people(1)
+    clerk, address = sign_in("gallery.view_identity"), reverse("admin:gallery_identity_by_photo")
+    assert clerk.get(address).status_code == 403
+    assert clerk.post(address, {}).status_code == 403
+    assert address not in clerk.get(reverse("admin:gallery_identity_changelist")).content.decode()
+    assert sign_in("gallery.view_identity", "gallery.view_portrait").get(address).status_code == 200
+
+
 def test_addresses_that_name_nothing(root: Client) -> None:
     nobody = uuid4()
     for name, key in (

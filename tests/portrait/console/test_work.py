@@ -1,5 +1,7 @@
 """Journal, review, jobs, schedule, the front page."""
 
+import re
+
 import pytest
 from django.contrib import admin
 from django.test import Client, RequestFactory
@@ -12,7 +14,8 @@ from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services import editing
 from portrait.gallery.services.journal import Actor
 from portrait.jobs.models import ItemState, Job, JobItem
-from portrait.privacy.models import ErasureProof
+from portrait.jobs.tasks import run_item
+from portrait.privacy.models import ErasureProof, SubjectExport
 from portrait.upkeep.schedule import ENTRIES, ensure_schedule
 from tests.portrait.console.conftest import MakePeople, SignIn
 
@@ -80,6 +83,26 @@ def test_questions_are_answered_and_an_answer_is_taken_back(
     assert [each.pk for each in shown] == [row.pk]
     done = root.get(reverse("admin:curation_suggestion_changelist") + "?state=rejected").context["cl"].page.rows
     assert [each.pk for each in done] == [other.pk]
+
+
+def test_a_cluster_tells_how_many_become_one_and_shows_them_all(
+    root: Client, people: MakePeople, collection: Collection
+) -> None:
+    many = people(60, portraits=0)
+    row = suggestion(collection, many, Kind.CLUSTER)
+    people(2)
+    page = root.get(reverse("admin:curation_suggestion_changelist")).content.decode()
+    assert "Same person: merge all 60" in page
+    assert "and 52 more" in page
+    everybody = reverse("admin:gallery_identity_changelist") + f"?question={row.pk}"
+    assert everybody in page
+    first = root.get(everybody).context["cl"]
+    second = root.get(reverse("admin:gallery_identity_changelist") + first.next_url).context["cl"]
+    assert {each.pk for cl in (first, second) for each in cl.page.rows} == {each.pk for each in many}
+    assert "Other people are in question by now" in answer(root, row, answer="yes", people="8")
+    assert row.state == State.OPEN
+    answer(root, row, answer="yes", people="60")
+    assert row.state == State.CONFIRMED
 
 
 def job(state: ItemState, count: int = 3) -> Job:
@@ -158,6 +181,40 @@ def test_nobody_switches_off_what_frames_depend_on_by_mistake(root: Client) -> N
     assert root.post(reverse("admin:django_celery_beat_periodictask_add"), {}).status_code == 403
     gone = reverse("admin:django_celery_beat_periodictask_delete", args=[task.pk])
     assert root.post(gone, {"post": "yes"}).status_code == 403
+
+
+def test_no_task_runs_more_than_once_a_second(root: Client) -> None:
+    ensure_schedule()
+    task = PeriodicTask.objects.get(name=VITAL.name)
+    flood = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.MICROSECONDS)
+    assert "At most once a second" in edit(root, task, interval=flood.pk, sure="on")
+    assert task.interval != flood
+    add, before = reverse("admin:django_celery_beat_intervalschedule_add"), IntervalSchedule.objects.count()
+    assert "At most once a second" in root.post(add, {"every": 999_999, "period": "microseconds"}).content.decode()
+    assert IntervalSchedule.objects.count() == before
+
+
+def test_an_interval_is_made_once(root: Client) -> None:
+    add = reverse("admin:django_celery_beat_intervalschedule_add")
+    root.post(add, {"every": 47, "period": "minutes"})
+    page = root.post(add, {"every": 47, "period": "minutes"}).content.decode()
+    assert "There is this interval already" in page
+    assert IntervalSchedule.objects.filter(every=47, period="minutes").count() == 1
+
+
+def test_the_zip_about_a_person_is_a_link_on_its_page(root: Client, people: MakePeople) -> None:
+    person = people(1, portraits=0)[0]
+    asked = {"deed": "export"}
+    page = root.post(reverse("admin:gallery_identity_leave", args=[person.pk]), asked, follow=True).content.decode()
+    assert "A job makes it" in page
+    export = SubjectExport.objects.get()
+    run_item(JobItem.objects.get(job__subject_id=person.pk).pk)
+    shown = root.get(reverse("admin:privacy_subjectexport_change", args=[export.pk])).content.decode()
+    address = re.search(r'href="(/api/v1/subject-exports/[^"]+)"', shown)
+    assert address is not None
+    answered = root.get(address[1])
+    assert answered.status_code == 200
+    assert answered["Content-Type"] == "application/zip"
 
 
 def test_erasing_needs_the_name_and_a_superuser(root: Client, sign_in: SignIn, people: MakePeople) -> None:

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
+from django.test import Client
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rest_framework.test import APIClient
 
 from portrait.asgi import application
 from portrait.core import throttling
-from portrait.core.body_limit import BodyLimit
-from portrait.core.models import KEY_PREFIX_CHARS, ApiKey
+from portrait.core.body_limit import UNCHECKED_MAX_BYTES, BodyLimit
+from portrait.core.models import KEY_PREFIX_CHARS, ApiKey, Scope
+from portrait.core.services import create_api_key
 from portrait.gallery.models import Collection
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +95,60 @@ def test_an_anonymous_body_may_only_be_small(
     status, body = _ask([*headers, *announced], [b"12", b"34"])
     assert (status, body["error"]["code"]) == (413, "request_too_large")
     assert "key" in body["error"]["message"]
+
+
+def _upload(path: str, chunks: int, headers: list[tuple[bytes, bytes]]) -> tuple[int, Any, int]:
+    """Ask the whole application with a body of so many MB, without telling its length; how many MB it took of it."""
+    sent: list[Any] = []
+    waiting = [b"x" * 2**20] * chunks
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": waiting.pop(), "more_body": bool(waiting)}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "scheme": "http",
+        "client": ("192.0.2.1", 1),
+        "server": ("localhost", 80),
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), *headers],
+    }
+    asyncio.run(application(scope, receive, send))
+    (start,) = [message for message in sent if message["type"] == "http.response.start"]
+    body = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
+    return start["status"], json.loads(body), chunks - len(waiting)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("name", "value"), [(b"authorization", b"Api-Key guess"), (b"authorization", b"x"), (b"cookie", b"sessionid=guess")]
+)
+@pytest.mark.parametrize("path", ["/api/v1/detect", "/api/v1/imports"])
+def test_nobody_fills_the_disk_with_a_key_that_is_none(path: str, name: bytes, value: bytes) -> None:
+    status, body, taken = _upload(path, 40, [(name, value)])
+    assert (status, body["error"]["code"]) in [(401, "authentication_failed"), (401, "not_authenticated")]
+    assert taken == UNCHECKED_MAX_BYTES // 2**20 + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_large_body_of_somebody_known_is_read_to_its_end() -> None:
+    _, key = create_api_key(name="test", scope=Scope.READ)
+    status, _, taken = _upload("/api/v1/detect", 12, [(b"authorization", f"Api-Key {key}".encode())])
+    assert (status, taken) == (400, 12), "no JSON, as the view finds"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_large_body_of_somebody_signed_in_is_read_to_its_end(client: Client, admin_user: User) -> None:
+    client.force_login(admin_user)
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    *_, taken = _upload("/api/v1/detect", 12, [(b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())])
+    assert taken == 12
 
 
 def test_the_application_has_these_limits() -> None:

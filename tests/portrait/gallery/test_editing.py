@@ -7,11 +7,12 @@ from typing import cast
 import pytest
 
 from portrait.core.errors import ConflictError, NotFoundError
-from portrait.gallery.models import Change, Collection, Distinct, Identity, Portrait, Rejection
+from portrait.gallery.models import Change, Collection, Distinct, Identity, Portrait, PortraitEmbedding, Rejection
 from portrait.gallery.selectors import nearest_identities
 from portrait.gallery.services import editing, identities, journal
 from portrait.gallery.services.enrolment import store_photo
 from portrait.gallery.services.photos import PreparedPhoto
+from portrait.upkeep.services import consistency
 from tests.portrait.gallery.people import ACTOR, add, add_portrait, portraits_of, snapshot, vector_of
 
 pytestmark = pytest.mark.django_db
@@ -312,3 +313,35 @@ def test_a_deleted_picture_that_is_sent_again_is_back(collection: Collection) ->
     assert store_photo(identity=one, photo=photo).status == "duplicate"
     assert portraits_of(one) == [portrait]
     assert nearest_identities(collection, vector_of(1))[0].identity == one
+
+
+def test_restoring_one_portrait_undoes_no_split(collection: Collection) -> None:
+    """The receiver had one of the pictures: it left its wrong owner as deleted, and comes back alone."""
+    one, other = add(collection, 1, faces=3), add(collection, 2)
+    twice = add_portrait(one, vector_of(1, 9), sha256="a" * 64)
+    add_portrait(other, vector_of(1, 9), sha256="a" * 64)
+    moved = portraits_of(one)[0] if portraits_of(one)[0] != twice else portraits_of(one)[1]
+    editing.split(identity=one, actor=ACTOR, portraits=[twice, moved], to=other)
+    twice.refresh_from_db()
+    assert twice.deleted_at is not None
+    before = snapshot(collection)
+    restored = editing.restore_portrait(portrait=twice, actor=ACTOR)
+    assert restored.action == "restore_portrait"
+    moved.refresh_from_db()
+    assert moved.identity_id == other.pk
+    twice.refresh_from_db()
+    assert (twice.identity_id, twice.deleted_at) == (one.pk, None)
+    assert twice.embeddings.get().live
+    journal.undo(change=restored, actor=ACTOR)
+    assert snapshot(collection) == before
+
+
+def test_a_merged_person_is_no_answer_whatever_their_vectors_say(collection: Collection) -> None:
+    one, other = add(collection, 1), add(collection, 2)
+    add_portrait(one, vector_of(1, 9), sha256="a" * 64)
+    add_portrait(other, vector_of(3, 9), sha256="a" * 64)  # stays with the source, as the target has this picture
+    editing.merge(target=one, sources=[other], actor=ACTOR)
+    assert consistency.check(still_here=lambda: None, repair=True) == {}
+    assert nearest_identities(collection, vector_of(3, 9)) == []
+    PortraitEmbedding.objects.update(live=True)
+    assert nearest_identities(collection, vector_of(3, 9)) == []

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -31,7 +36,7 @@ from portrait.privacy import inventory, signing
 from portrait.privacy.models import ErasureProof, SubjectExport
 from portrait.privacy.services import erasing
 from portrait.privacy.services.erasing import erase
-from portrait.sightings.models import Sighting
+from portrait.sightings.models import Sighting, Watch
 from portrait.sightings.services.pictures import sighting_picture
 from tests.api_clients import MakeClient
 from tests.portrait.privacy.whole_person import ACTOR, NAME, Whole, remains, stored_files
@@ -72,6 +77,29 @@ def test_nothing_of_an_erased_person_is_left_in_the_database_or_the_storage(coll
 
 def _names(whole: Whole) -> set[str]:
     return {name for _, name in inventory.files(whole.ids)}
+
+
+def test_what_was_edited_in_the_admin_leaves_no_name_there(whole: Whole) -> None:
+    needles, client = whole.needles(), Client()
+    client.force_login(User.objects.create_superuser("root", password="pw"))
+    watch = Watch.objects.get(identity=whole.hopper)
+    for row in (whole.hopper, watch):
+        address = reverse(f"admin:{row._meta.label_lower.replace('.', '_')}_change", args=[row.pk])
+        form = client.get(address).context["adminform"].form
+        values = {name: value for name, value in form.initial.items() if value is not None} | {"_save": "Save"}
+        for name, value in values.items():
+            values[name] = json.dumps(value) if isinstance(value, dict) else value
+        values |= {"note": "x", "enabled": ""}
+        answer = client.post(address, values)
+        assert answer.status_code == 302, answer.context["adminform"].form.errors
+        assert LogEntry.objects.filter(object_id=str(row.pk)).exists()
+    client.post(reverse("admin:sightings_watch_delete", args=[watch.pk]), {"post": "yes"})
+    assert not Watch.objects.filter(pk=watch.pk).exists()
+    kind = ContentType.objects.get_for_model(Watch)
+    assert {row.object_repr for row in LogEntry.objects.filter(content_type=kind)} == {f"watch {watch.pk}"}
+    erase(identity=whole.hopper, principal=BY)
+    assert not LogEntry.objects.filter(object_id=str(whole.hopper.pk)).exists()
+    assert remains(needles) == []
 
 
 def test_other_people_are_as_they_were(whole: Whole) -> None:

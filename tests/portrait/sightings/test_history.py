@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from portrait.cameras.models import Camera
 from portrait.core.errors import ConflictError
@@ -10,8 +11,8 @@ from portrait.gallery.models import Change, Collection, Identity, Portrait
 from portrait.gallery.services import editing, identities, journal
 from portrait.jobs import services as jobs
 from portrait.jobs.models import Job, JobItem
-from portrait.sightings.models import Alert, Detection, FaceRejection, HistoryMove, Sighting, Track, Watch
-from portrait.sightings.services import history, history_moves, history_plan
+from portrait.sightings.models import Alert, Detection, FaceRejection, HistoryMove, Sighting, Stranger, Track, Watch
+from portrait.sightings.services import history, history_moves, history_plan, strangers
 from tests.portrait.gallery.people import ACTOR
 from tests.portrait.sightings.past import record, results, run_jobs, snapshot
 from tests.portrait.sightings.scenes import LOOKALIKE, Visible, enrol, make_camera, seen_frames, sightings_of
@@ -353,3 +354,36 @@ def test_the_ledger_forgets_whoever_is_erased(collection: Collection, camera: Ca
     change.refresh_from_db()
     with pytest.raises(ConflictError, match="erased"):
         journal.undo(change=change, actor=ACTOR)
+
+
+def test_a_stranger_into_whom_somebody_was_merged_is_not_forgotten(collection: Collection, camera: Camera) -> None:
+    """The past of the other is on its way: until it is there no face is theirs."""
+    target, source = enrol(collection, 0, "unknown_person_1"), enrol(collection, 1, "unknown_person_2")
+    Identity.objects.update(kind=Identity.Kind.UNKNOWN)
+    for each in (target, source):
+        Stranger.objects.create(identity=each, camera=camera, met_at=timezone.now())
+    see(camera, (1, 0), (1, 60))
+    target.refresh_from_db()
+    source.refresh_from_db()
+    editing.merge(target=target, sources=[source], actor=ACTOR)
+    strangers.forget_unseen(identity_ids=[target.pk])
+    assert Identity.objects.filter(pk__in=[target.pk, source.pk]).count() == 2
+    run_jobs()
+    assert set(Detection.objects.values_list("identity", flat=True)) == {target.pk}
+
+
+def test_what_lies_between_is_not_built_anew(collection: Collection, camera: Camera) -> None:
+    """The camera's rule changed since: sightings that are not concerned stay as they were."""
+    ada, same = enrol(collection, 0, "Ada"), enrol(collection, 1, "Ada again")
+    see(camera, (1, 0), (0, 200), (0, 400), (1, 1000))
+    Camera.objects.filter(pk=camera.pk).update(min_hits=50)
+    kept = Sighting.objects.filter(identity=ada).order_by("first_seen")
+    between = list(kept.values_list("pk", "first_seen", "last_seen", "hits"))
+    assert len(between) == 2
+    change = editing.merge(target=ada, sources=[same], actor=ACTOR)
+    run_jobs()
+    still = Sighting.objects.filter(pk__in=[row[0] for row in between]).order_by("first_seen")
+    assert list(still.values_list("pk", "first_seen", "last_seen", "hits")) == between
+    journal.undo(change=change, actor=ACTOR)
+    run_jobs()
+    assert list(still.values_list("pk", "first_seen", "last_seen", "hits")) == between

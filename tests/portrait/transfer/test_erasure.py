@@ -57,6 +57,42 @@ def test_the_report_of_an_ended_import_forgets_them(
     assert list(ImportedName.objects.filter(collection=collection).values_list("key", flat=True)) == ["name:Bea"]
 
 
+def test_reports_of_imports_that_found_nothing_new_forget_them_too(
+    run_import: RunImport, collection: Collection, collins: bytes, hopper: bytes
+) -> None:
+    files = {"Ada Lovelace/a.jpg": collins, "Ada Lovelace/cut.jpg": collins[:2000], "Bea/b.jpg": hopper}
+    run_import(files)
+    again, found = run_import(files)
+    assert found["Ada Lovelace/a.jpg"][0] == "duplicate"
+    broken, _ = run_import({"Ada Lovelace/cut.jpg": collins[:3000]})
+    table = b"folder,external_id,name\nx,E-1,Somebody\n"
+    run_import({"people.csv": table, "x/a.jpg": hopper})
+    renamed, _ = run_import({"people.csv": b"folder,external_id,name\nx,E-1,Other Name\n", "x/a.jpg": hopper[:2000]})
+    for person in Identity.objects.filter(collection=collection).exclude(name="Bea"):
+        delete_identity(identity=person)
+    told = [str(row) for model in (ImportPerson, ImportFile) for row in model.objects.order_by("pk").values_list()]
+    for name in ("Lovelace", "Somebody", "Other Name"):
+        assert not [row for row in told if name in row], name
+    assert ImportPerson.objects.filter(run=again, folder="Bea").exists()
+    assert ImportPerson.objects.filter(run__in=[broken, renamed], erased=True).count() == 2
+
+
+def test_a_report_tells_no_name_in_its_messages(
+    run_import: RunImport, collection: Collection, collins: bytes, hopper: bytes
+) -> None:
+    table = b"folder,name\nAda,Ada\nAda,Ada\n"
+    run, _ = run_import({"people.csv": table, "Ada/a.jpg": collins})
+    (bad,) = ImportFile.objects.filter(run=run, code="invalid_row")
+    assert "Line 3" in bad.message
+    for _ in range(2):
+        Identity.objects.create(collection=collection, name="Cleo")
+    run, found = run_import({"Cleo/a.jpg": hopper})
+    assert found["Cleo/a.jpg"] == ("rejected", "ambiguous_person")
+    for row in ImportFile.objects.filter(run__collection=collection):
+        assert "Ada" not in row.message
+        assert "Cleo" not in row.message
+
+
 @pytest.mark.parametrize("listed", [False, True], ids=["the zip is not read yet", "the zip was read"])
 def test_a_zip_that_waits_does_not_bring_them_back(
     run_import: RunImport, collection: Collection, collins: bytes, hopper: bytes, listed: bool

@@ -87,6 +87,29 @@ def test_imported_where_it_came_from_nothing_changes(run_import: RunImport, fill
     assert people(filled) == before
 
 
+def test_what_people_wrote_stays_one_cell_whatever_it_is(
+    run_import: RunImport, collection: Collection, other_collection: Collection
+) -> None:
+    """No second line out of a lone carriage return, no formula, and nothing that is longer than the reader takes."""
+    Identity.objects.create(collection=collection, name='x\rEve,"E-9",Eve', consent="signed\rMallory,,,", action="a\rb")
+    Identity.objects.create(
+        collection=collection,
+        name="=HYPERLINK(1)",
+        external_id="-5",
+        consent="c" * 100_000,
+        metadata={"m": "ä" * 32_000},
+    )
+    Identity.objects.create(collection=collection, name="'=1", action="@SUM(1)\n+2")
+    zipped = exported(collection)
+    with zipfile.ZipFile(zipped) as opened:
+        rows = list(csv.reader(io.StringIO(opened.read("people.csv").decode(), newline="")))
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    zipped.seek(0)
+    _, found = run_import(zipped, into=other_collection)
+    assert set(found) == {"people.csv", "portraits.csv"}
+    assert people(other_collection) == people(collection)
+
+
 def test_the_same_collection_gives_the_same_bytes_whole_for_any_unzip(filled: Collection) -> None:
     zipped = exported(filled)
     assert zipped.getvalue() == exported(filled).getvalue()

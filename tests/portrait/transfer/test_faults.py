@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +13,13 @@ from inference.errors import InvalidInferenceRequestError, ServerUnavailableErro
 from portrait.gallery.models import Collection, Portrait
 from portrait.gallery.services import photos as gallery_photos
 from portrait.jobs.models import ItemState, JobItem
-from portrait.jobs.services import retry
+from portrait.jobs.services import QueueFullError, retry
 from portrait.jobs.tasks import run_item
 from portrait.transfer.models import Import, ImportFile
 from portrait.transfer.selectors import progress_of
-from portrait.transfer.services import enrolling
+from portrait.transfer.services import enrolling, imports
 from portrait.transfer.services.imports import start_import
+from portrait.transfer.services.room import NoRoomError
 from portrait.transfer.tasks import KEEP_FAILED, KEEP_REPORTS, tend
 from tests.portrait.transfer.conftest import drive, make_zip, results, variant
 
@@ -65,6 +67,27 @@ def test_a_picture_that_breaks_the_pipeline_is_rejected_alone(
     found = drive(run)
     code = getattr(error, "code", "internal_error")
     assert found == {"Ada/a.jpg": ("accepted", ""), "Ada/b.jpg": ("accepted", ""), "Ada/bad.jpg": ("rejected", code)}
+
+
+def test_zips_that_wait_are_no_more_than_some_for_a_collection(
+    run: Import, collection: Collection, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.PORTRAIT = replace(settings.PORTRAIT, import_max_mb=1)
+    large = {"Ada/a.jpg": bytes(2**20)}
+    for _ in range(2):
+        start_import(collection=collection, file=make_zip(large), face="", force=False)
+    with pytest.raises(QueueFullError, match="zips of"):
+        start_import(collection=collection, file=make_zip(large), face="", force=False)
+    monkeypatch.setattr(imports, "MAX_WAITING_ZIPS", 3)
+    with pytest.raises(QueueFullError, match="zips of"):
+        start_import(collection=collection, file=make_zip({}), face="", force=False)
+
+
+def test_no_zip_is_taken_for_which_the_disk_has_no_room(collection: Collection, collins: bytes, settings: Any) -> None:
+    settings.PORTRAIT = replace(settings.PORTRAIT, frames_min_free_mb=2**40)
+    with pytest.raises(NoRoomError):
+        start_import(collection=collection, file=make_zip({"Ada/a.jpg": collins}), face="", force=False)
+    assert not Import.objects.exists()
 
 
 def test_without_an_inference_server_the_files_wait(

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,63 @@ RunImport = Callable[..., tuple[Import, dict[str, tuple[str, str]]]]
 
 def people_of(collection: Collection) -> dict[str, int]:
     return {each.name: each.portraits.count() for each in Identity.objects.filter(collection=collection)}
+
+
+def damaged_header(zipped: io.BytesIO, name: str) -> io.BytesIO:
+    """The zip, its list of contents whole, with no local header where that file's should be."""
+    with zipfile.ZipFile(zipped) as opened:
+        at = opened.getinfo(name).header_offset
+    data = bytearray(zipped.getvalue())
+    data[at : at + 4] = b"rot!"
+    return io.BytesIO(bytes(data))
+
+
+@pytest.mark.parametrize("table", ["people.csv", "portraits.csv"])
+def test_a_zip_whose_table_is_damaged_is_refused_as_such(run_import: RunImport, collins: bytes, table: str) -> None:
+    text = b"name\nAda\n" if table == "people.csv" else b"file,file_sha256,sha256,box\n"
+    run, found = run_import(damaged_header(make_zip({table: text, "Ada/a.jpg": collins}), table))
+    assert found["(the zip)"] == ("rejected", "invalid_zip")
+    assert run.finished_at is not None
+    assert not run.parts.get().file
+
+
+@pytest.mark.parametrize("line", [b"name,metadata\n" + b"," * (17 * 2**20), b"name\n" + b"Ada\n" * (5 * 2**20)])
+def test_a_large_table_that_is_nearly_nothing_packed_is_refused_unread(run_import: RunImport, line: bytes) -> None:
+    run, found = run_import(make_zip({"people.csv": line}, compression=zipfile.ZIP_DEFLATED))
+    assert found == {"(the zip)": ("rejected", "invalid_zip")}
+    assert run.finished_at is not None
+
+
+def test_people_csv_has_no_more_lines_than_a_zip_may_have_files(
+    run_import: RunImport, collection: Collection, settings: Any
+) -> None:
+    settings.PORTRAIT = replace(settings.PORTRAIT, import_max_files=3)
+    _, found = run_import({"people.csv": b"name\n" + b"".join(b"P%d\n" % number for number in range(4))})
+    assert found["(the zip)"] == ("rejected", "invalid_zip")
+    assert people_of(collection) == {}
+
+
+def test_one_bad_line_or_name_never_stops_the_rest(
+    run_import: RunImport, collection: Collection, collins: bytes
+) -> None:
+    sha = "a" * 64
+    zipped = make_zip(
+        {
+            "people.csv": b'name,metadata\nBea,"{""x"": 1e999}"\nCid,"{""x"": ""\\ud800""}"\nAda,\n',
+            "portraits.csv": f"file,file_sha256,sha256,box\nAda/\0,{sha},{sha},1 2 3 4\n".encode(),
+            "Ada/a.jpg": collins,
+        }
+    )
+    with zipfile.ZipFile(zipped, "a") as opened:
+        info = zipfile.ZipInfo("x")
+        info.filename = "\0" + "a" * 2000
+        opened.writestr(info, collins)
+    zipped.seek(0)
+    _, found = run_import(zipped)
+    assert found["Ada/a.jpg"] == ("accepted", "")
+    assert found["\ufffd" + "a" * 99 + "…"] == ("rejected", "name_too_long")
+    assert found["people.csv, line 2"] == found["people.csv, line 3"] == ("rejected", "invalid_row")
+    assert people_of(collection) == {"Ada": 1}
 
 
 def test_every_file_has_one_result(

@@ -1,13 +1,22 @@
 """Who a folder is: the same person each time, never somebody else by chance."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.db import close_old_connections
 from django.utils import timezone
 
 from portrait.gallery.models import Collection, Identity
-from tests.portrait.transfer.conftest import variant
+from portrait.jobs.models import ItemState, JobItem
+from portrait.jobs.tasks import run_item
+from portrait.transfer.services import people
+from portrait.transfer.services.imports import start_import
+from tests.portrait.transfer.conftest import make_zip, variant
 
 pytestmark = pytest.mark.django_db
 
@@ -25,6 +34,38 @@ def test_a_renamed_person_is_found_by_their_folder(run_import: RunImport, ada: I
     _, found = run_import({"Ada/a.jpg": collins, "Ada/b.jpg": variant(collins, 1)})
     assert found == {"Ada/a.jpg": ("duplicate", ""), "Ada/b.jpg": ("accepted", "")}
     assert ada.portraits.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("columns", ["name", "id"])
+def test_two_imports_of_one_zip_at_once_make_everybody_once(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """Who finds nobody waits for the other to do so too, as long as that one can."""
+    table = b"name\nAda\nBea\n" if columns == "name" else f"name,id\nAda,{uuid4()}\nBea,{uuid4()}\n".encode()
+    items = []
+    for _ in range(2):
+        run = start_import(collection=collection, file=make_zip({"people.csv": table}), face="", force=False)
+        assert run.job is not None
+        items.append(run.job.items.get().pk)
+    both, created = threading.Barrier(2), people._created
+
+    def create(*args: Any) -> Identity:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(2)
+        return created(*args)
+
+    def work(item: int) -> None:
+        try:
+            run_item(item)
+        finally:
+            close_old_connections()
+
+    monkeypatch.setattr(people, "_created", create)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, items))
+    assert {item.state for item in JobItem.objects.filter(pk__in=items)} == {ItemState.DONE}
+    assert sorted(Identity.objects.filter(collection=collection).values_list("name", flat=True)) == ["Ada", "Bea"]
 
 
 def test_somebody_made_by_hand_is_found_by_their_name(
