@@ -18,18 +18,19 @@ from benchmarks._search_population import DIMS, PORTRAITS_A_PERSON, Population, 
 from inference.config import DLIB_RESNET
 from portrait.gallery.indexes import BUILD_MEMORY, BUILD_WORKERS, create_hnsw_index, index_name
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
+from portrait.gallery.selectors import EXACT_BELOW
 
 Numbers = NDArray[np.int64]
 
 TENANTS = 100
 LARGEST_SHARED = 100_000
-"""Above, a hundred collections get no index: each of them is scanned exactly, and none would read it."""
+"""Above, collections that are each scanned exactly get no index among them: none would read it."""
 MICROSECONDS_TO_2026 = 26 * 365 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """`size` portraits in one collection, or in a hundred."""
+    """`size` portraits in one collection, or in several of the same size."""
 
     size: int
     tenants: int = 1
@@ -40,7 +41,12 @@ class Gallery:
 
     @property
     def indexed(self) -> bool:
-        return self.tenants == 1 or self.size <= LARGEST_SHARED
+        return self.tenants == 1 or self.size <= LARGEST_SHARED or self.walked
+
+    @property
+    def walked(self) -> bool:
+        """Whether a search goes by the index: the collection is too large for an exact scan."""
+        return self.size // self.tenants > EXACT_BELOW
 
     def model(self) -> EmbeddingModel:
         return EmbeddingModel.objects.get(name=self.name)

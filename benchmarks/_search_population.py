@@ -111,12 +111,13 @@ class Population:
         for number, people in enumerate(self.people(count // PORTRAITS_A_PERSON)):
             yield self.pictures(people, PORTRAITS_A_PERSON, np.random.default_rng([self.seed, 2, number]))
 
-    def probes(self, enrolled: int, count: int, every: int = 1) -> tuple[Vectors, NDArray[np.int64]]:
+    def probes(self, enrolled: int, count: int, every: int = 1, draw: int = 0) -> tuple[Vectors, NDArray[np.int64]]:
         """New pictures (count, DIMS) of people out of those with `enrolled` portraits, and who they are (count,).
 
-        every: only the first of so many people, and each after as many more.
+        every: only the first of so many people, and each after as many more. draw: another number, other probes: what
+        is tuned or warmed up on some is told of others.
         """
-        random = np.random.default_rng([self.seed, 3, enrolled, every])
+        random = np.random.default_rng([self.seed, 3, enrolled, every, *([draw] if draw else [])])
         people = np.concatenate(list(self.people(enrolled // PORTRAITS_A_PERSON)))
         chosen = every * random.integers(0, len(people) // every, count)
         return self.pictures(people[chosen], 1, random)[:, 0], chosen

@@ -249,9 +249,7 @@ def quality(faces: list[Labelled], cuts: int) -> tuple[list[dict[str, object]], 
     return rows, curve
 
 
-def without_alterations(
-    faces: list[Labelled], judged: list[dict[str, object]], cuts: int
-) -> list[dict[str, object]]:
+def without_alterations(faces: list[Labelled], judged: list[dict[str, object]], cuts: int) -> list[dict[str, object]]:
     """Photos and frames only, everybody, with the setting that each method got (the mean of its two)."""
     people, rows = by_person([face for face in faces if not face.altered]), []
     for row in judged:

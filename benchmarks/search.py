@@ -8,8 +8,11 @@ ef_construction and ef in this process. With sizes named, only those, and no JSO
 takes long to build: with PORTRAIT_BENCH_VAR set, its folder keeps everything that was built for the next run (build
 times are then those of the run that built).
 
-The probes are new pictures of enrolled people; `strangers` are people whom nobody enrolled. Filtered: a hundred
-collections share the table, each with one percent of the portraits.
+The probes are new pictures of enrolled people; `strangers` are people whom nobody enrolled. What is timed was asked
+before with other probes, so that the buffers are warm and the very pages of a probe need not be. Small collections are
+scanned exactly: where that is so, the figures of a walk through the index stand beside it, and growth is told by both.
+Filtered: a hundred collections share the table, each with one percent of the portraits, which is an exact scan at all
+these sizes; and collections of WALKED portraits share it, which are found by walking the shared index.
 """
 
 import json
@@ -30,6 +33,9 @@ from benchmarks._search_population import MEASURED, PORTRAITS_A_PERSON, SYNTHETI
 SIZES = (10_000, 100_000, 1_000_000)
 PROBES, STRANGERS, CALLERS, TOP = 1_000, 400, 8, 10
 CORES = os.cpu_count() or 1
+WALKED = 20_000
+"""Of one of several collections: more than is scanned exactly."""
+BY_INDEX = "by the index"
 CALIBRATED_RATE = 0.01
 """Of strangers named, which a collection's own threshold is calibrated for. (The model's own names nearly all of them
 in a large collection: each is compared with everybody.)"""
@@ -45,13 +51,19 @@ def whole(size: int, kept: Path) -> dict[str, object]:
     built = build(gallery, kept)
     portraits = np.concatenate([chunk.reshape(-1, chunk.shape[-1]) for chunk in population.portraits(size)])
     probes, owners = population.probes(size, PROBES)
+    warm, _ = population.probes(size, PROBES, draw=3)
     strangers = population.strangers(STRANGERS)
     exact, exact_strangers = exact_scan(portraits, probes), exact_scan(portraits, strangers)
     collection = gallery.collection()
     answers = measure.answers(collection, probes, TOP)
     calibrated = float(np.quantile(exact_strangers.distances[:, 0], CALIBRATED_RATE))
     own = float(collection.active_model.calibration["threshold"])
-    ours = asdict(built) | timed(lambda probe: measure.nearest_identities(collection, probe), probes)
+    ours = asdict(built) | {"searched": how(gallery)}
+    ours |= timed(lambda probe: measure.nearest_identities(collection, probe), probes, warm)
+    if not gallery.walked:
+        with mock.patch("portrait.gallery.selectors.EXACT_BELOW", 0):
+            walked = timed(lambda probe: measure.nearest_identities(collection, probe), probes, warm)
+            ours[BY_INDEX] = walked | measure.agreement(measure.answers(collection, probes, TOP), exact, TOP)
     ours |= measure.statements(collection, probes)
     ours |= {"ten, however far": measure.latencies(ranked(collection), probes, callers=1)}
     ours |= measure.agreement(answers, exact, TOP)
@@ -62,7 +74,7 @@ def whole(size: int, kept: Path) -> dict[str, object]:
     right = np.mean([exact.people(number, 1)[0] == owner for number, owner in enumerate(owners)])
     other = build_hnswlib(portraits, kept, threads=CORES, ef=measure.ef_search())
     theirs = {"index_s": other.build_s, "memory_mb": other.memory_mb}
-    theirs |= timed(lambda probe: other.rows(probe, TOP), probes)
+    theirs |= timed(lambda probe: other.rows(probe, TOP), probes, warm)
     found = [other.rows(probe, 64) // PORTRAITS_A_PERSON for probe in probes]
     theirs |= measure.agreement([list(dict.fromkeys(each.tolist())) for each in found], exact, TOP)
     return {"portrait": ours, "hnswlib": theirs, "exact scan names the right person": round(float(right), 4)}
@@ -74,49 +86,59 @@ def ranked(collection) -> Callable[[Vectors], object]:
     return lambda probe: nearest_identities(collection, probe, top_k=TOP, min_similarity=0)
 
 
-def timed(ask: Callable[[Vectors], object], probes: Vectors) -> dict[str, object]:
+def how(gallery) -> str:
+    """In words: which figures are of an exact scan is not to be guessed."""
+    from portrait.gallery.selectors import EXACT_BELOW
+
+    each = gallery.size // gallery.tenants
+    if gallery.walked:
+        return f"by the index: {each} portraits are more than {EXACT_BELOW}"
+    return f"exact scan: {each} portraits are not more than {EXACT_BELOW}; right by construction"
+
+
+def timed(ask: Callable[[Vectors], object], probes: Vectors, warm: Vectors) -> dict[str, object]:
+    """warm: other probes, asked before."""
     from benchmarks._search_measure import latencies
 
-    latencies(ask, probes, callers=1)  # what is touched first has to come into the buffers
+    latencies(ask, warm, callers=1)  # what is touched first has to come into the buffers
     return {
         "alone": latencies(ask, probes, callers=1),
         f"{CALLERS} callers": latencies(ask, probes, callers=CALLERS),
     }
 
 
-def filtered(size: int, kept: Path) -> dict[str, object]:
-    """One of a hundred collections, which have one percent of the portraits each."""
+def filtered(size: int, kept: Path, tenants: int) -> dict[str, object]:
+    """One of so many collections, which share the portraits evenly."""
     from benchmarks import _search_measure as measure
-    from benchmarks._search_gallery import TENANTS, Gallery, build
+    from benchmarks._search_gallery import Gallery, build
     from benchmarks._search_sides import Exact, exact_scan
 
-    gallery, population = Gallery(size, TENANTS), Population()
+    gallery, population = Gallery(size, tenants), Population()
     built = build(gallery, kept)
-    portraits = np.concatenate([chunk[::TENANTS] for chunk in _of_tenant(population, size)])
-    probes, _ = population.probes(size, PROBES // 2, every=TENANTS)
+    portraits = np.concatenate([chunk[::tenants] for chunk in _of_tenant(population, size, tenants)])
+    probes, _ = population.probes(size, PROBES // 2, every=tenants)
+    warm, _ = population.probes(size, PROBES // 2, every=tenants, draw=3)
     raw = exact_scan(portraits.reshape(-1, portraits.shape[-1]), probes)
-    people = raw.rows // PORTRAITS_A_PERSON * TENANTS  # numbered as in the whole
+    people = raw.rows // PORTRAITS_A_PERSON * tenants  # numbered as in the whole
     exact = Exact(people * PORTRAITS_A_PERSON + raw.rows % PORTRAITS_A_PERSON, raw.distances)
     collection = gallery.collection()
 
     def ask() -> dict[str, object]:
-        found = timed(lambda probe: measure.nearest_identities(collection, probe), probes)
+        found = timed(lambda probe: measure.nearest_identities(collection, probe), probes, warm)
         return found | measure.agreement(measure.answers(collection, probes, TOP), exact, TOP)
 
-    told = asdict(built) | ask()
-    if gallery.indexed:
+    told = asdict(built) | {"searched": how(gallery)} | ask()
+    if gallery.indexed and not gallery.walked:
         with mock.patch("portrait.gallery.selectors.EXACT_BELOW", 0):
             told |= {"if the shared index were walked": ask()}
     return told
 
 
-def _of_tenant(population: Population, size: int):
-    """Chunks whose every TENANTS-th person, from the first on, is the first collection's."""
-    from benchmarks._search_gallery import TENANTS
-
+def _of_tenant(population: Population, size: int, tenants: int):
+    """Chunks whose every `tenants`-th person, from the first on, is the first collection's."""
     first = 0
     for chunk in population.portraits(size):
-        yield chunk[-first % TENANTS :]
+        yield chunk[-first % tenants :]
         first += len(chunk)
 
 
@@ -131,12 +153,24 @@ def ratios(found: dict[str, dict[str, dict[str, object]]]) -> dict[str, float]:
     for size in sizes:
         told[f"{size}: p95 alone, ours / hnswlib"] = p95(size) / p95(size, "hnswlib")
         told[f"{size}: p95, {CALLERS} callers / alone"] = p95(size, how=f"{CALLERS} callers") / p95(size)
+    if len(sizes) > 1 and BY_INDEX in found[sizes[0]]["portrait"]:
+        told |= _growth_by_index(found, sizes[0], sizes[-1])
     if len(sizes) > 1:
         told[f"p95 alone, {sizes[-1]} / {sizes[0]}"] = p95(sizes[-1]) / p95(sizes[0])
         told[f"p95 of {CALLERS} callers, {sizes[-1]} / {sizes[0]}"] = p95(sizes[-1], how=f"{CALLERS} callers") / p95(
             sizes[0], how=f"{CALLERS} callers"
         )
     return {name: round(value, 2) for name, value in told.items()}
+
+
+def _growth_by_index(found: dict[str, dict[str, dict[str, object]]], small: str, large: str) -> dict[str, float]:
+    """The other growth compares a walk with an exact scan, which may be slower than a walk of so few would be."""
+    callers = ("alone", f"{CALLERS} callers")
+    first, last = found[small]["portrait"][BY_INDEX], found[large]["portrait"]
+    return {
+        f"p95 {each}, {large} / {small}, both {BY_INDEX}": last[each]["p95_ms"] / first[each]["p95_ms"]  # type: ignore[index]
+        for each in callers
+    }
 
 
 def main() -> None:
@@ -149,7 +183,9 @@ def main() -> None:
     with _search_site.running() as kept:
         found = {str(size): whole(size, kept) for size in sizes}
         for size in sizes:
-            found[str(size)]["one of 100 collections"] = filtered(size, kept)
+            for tenants in (100, size // WALKED):
+                if tenants > 1:
+                    found[str(size)][f"one of {tenants} collections"] = filtered(size, kept, tenants)
         body |= {"parameters": parameters(), "ratios": ratios(found)} | found
     Console(width=120).print_json(data=body)
     if sizes == list(SIZES) or "--keep" in sys.argv:

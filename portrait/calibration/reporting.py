@@ -257,9 +257,9 @@ def _alike_warning(measured: Measured, fmr: float) -> str:
     kept = ~np.isin(_numbers(measured.impostors), _numbers(measured.alike))
     without = threshold_at(measured.impostors.distances[kept], fmr)
     return (
-        f"{len(measured.alike.distances)} pairs look like one person by a single portrait (see `suspects`, counted). One "
-        "portrait does not tell a duplicate from a stranger, so they count as false matches. Merge those that are one: "
-        f"were all of them, the threshold would be {without:.4f}."
+        f"{len(measured.alike.distances)} pairs look like one person by a single portrait (see `suspects`, counted). "
+        "One portrait does not tell a duplicate from a stranger, so they count as false matches. Merge those that are "
+        f"one: were all of them, the threshold would be {without:.4f}."
     )
 
 

@@ -47,7 +47,7 @@ class ModelAdmin(BaseAdmin[Row]):
         return super().log_deletions(request, [_Numbered(row) for row in queryset])  # type: ignore[arg-type]
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        message = super().construct_change_message(request, form, formsets, add)
+        message: Any = super().construct_change_message(request, form, formsets, add)
         for part in message:
             for told in part.values():
                 if "object" in told:  # a row of an inline

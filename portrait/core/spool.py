@@ -55,13 +55,20 @@ class SpoolingHandler(ASGIHandler):
         body = tempfile.SpooledTemporaryFile(  # noqa: SIM115  (Django closes it)
             max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b", dir=str(settings.FILE_UPLOAD_TEMP_DIR)
         )
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                body.close()
-                raise RequestAborted
-            body.write(message.get("body", b""))
-            more = bool(message.get("more_body", False))
+        try:
+            await _copy(receive, body)
+        except BaseException:
+            body.close()
+            raise
         body.seek(0)
         return cast(IO[bytes], body)
+
+
+async def _copy(receive: Callable[[], Awaitable[Mapping[str, Any]]], body: IO[bytes]) -> None:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestAborted
+        body.write(message.get("body", b""))
+        more = bool(message.get("more_body", False))

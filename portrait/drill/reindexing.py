@@ -23,7 +23,8 @@ from portrait.drill.reindex_people import COLLECTION, MARK, gallery, newcomer
 from portrait.drill.reindex_people import model as small_model
 from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.services.enrolment import store_photo
-from portrait.jobs.models import ItemState, JobItem
+from portrait.jobs.models import OPEN_STATES, ItemState, JobItem
+from portrait.jobs.tasks import MAX_CRASHES
 from portrait.reindex import gaps, tasks
 from portrait.reindex.models import OPEN, Reindex, State
 from portrait.reindex.services import starting
@@ -103,7 +104,8 @@ class ReindexDrill:
     def _strike(self, reindex: Reindex) -> None:
         """Kill the worker whenever it made some vectors, until all are made; after the second time restart PostgreSQL.
 
-        A worker takes seconds to start: one that is killed before it works proves nothing.
+        A worker takes seconds to start: one that is killed before it works proves nothing. An item with which a third
+        worker vanishes before it got on is given up, as it should be: that is not what is tried here.
         """
         outcome, ends_at = self._outcome, time.monotonic() + PATIENCE_S
         made = 0
@@ -111,7 +113,7 @@ class ReindexDrill:
             if not asked(partial(_is_open, reindex)):
                 return
             now = asked(partial(_made, reindex))
-            if now < made + LEAST_MADE:
+            if now < made + LEAST_MADE or asked(partial(_is_suspect, reindex)):
                 time.sleep(0.1)
                 continue
             self._say(f"{now} vectors are made: {self._victims.slow_worker_killed()}")
@@ -185,6 +187,12 @@ class ReindexDrill:
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
+
+
+def _is_suspect(reindex: Reindex) -> bool:
+    """Whether one more worker that vanishes could make the job give up an item."""
+    rows = JobItem.objects.filter(job_id=reindex.job_id, state__in=OPEN_STATES)
+    return rows.filter(crashes__gte=MAX_CRASHES - 1).exists()
 
 
 def _is_open(reindex: Reindex) -> bool:

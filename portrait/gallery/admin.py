@@ -25,6 +25,7 @@ from portrait.gallery.services.journal import actor_of_user
 from portrait.gallery.services.photos import Prepared, PreparedPhoto, prepare_photos
 
 FACES_SHOWN = 4
+OWN_FIELDS = frozenset(field.name for field in Identity._meta.concrete_fields)
 
 
 def face_picture(portrait: Portrait, height_px: int = 56) -> SafeString:
@@ -75,7 +76,7 @@ class IdentityForm(forms.ModelForm[Identity]):
         (a script's) is compared with the row."""
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            if name in self._meta.fields:
+            if name in OWN_FIELDS:
                 field.show_hidden_initial = not self.is_bound or self.add_initial_prefix(name) in self.data
 
     def clean_external_id(self) -> str | None:
@@ -199,8 +200,7 @@ class IdentityAdmin(ModelAdmin[Identity]):
             self._tell(request, name, report)
 
     def _edit(self, request: HttpRequest, obj: Identity, form: Any) -> bool:
-        own = {field.name for field in Identity._meta.concrete_fields}
-        values = {name: form.cleaned_data[name] for name in form.changed_data if name in own}
+        values = {name: form.cleaned_data[name] for name in form.changed_data if name in OWN_FIELDS}
         if not values:
             return True
         try:

@@ -7,6 +7,8 @@ from typing import Any
 from celery import shared_task
 from django.db import transaction
 
+from portrait.audit.models import Action
+from portrait.audit.services import record, system
 from portrait.core.errors import NotFoundError
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity
@@ -68,7 +70,16 @@ class EnrolHandler:
         if identity is None:
             raise NotFoundError("The identity was deleted before this picture was enrolled.")
         identity = survivor(identity)
-        return _to_keep(report_json(store_photo(identity=identity, photo=prepared, index=item.index)))
+        report = store_photo(identity=identity, photo=prepared, index=item.index)
+        if report.warnings:  # the result tells whom the face resembles: a search
+            record(
+                principal=system("enrolment"),
+                action=Action.SEARCH,
+                collection_id=identity.collection_id,
+                details={"enrolment": True, "named": len(report.warnings), "job": str(item.job_id)},
+                identities=[each.candidate.identity.pk for each in report.warnings],
+            )
+        return _to_keep(report_json(report))
 
 
 def _to_keep(report: dict[str, Any]) -> dict[str, Any]:

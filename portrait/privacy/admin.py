@@ -41,6 +41,7 @@ class RetentionReportAdmin(ReadOnly):
 class ErasureProofAdmin(ReadOnly):
     list_display = ["id", "reference", "requested_by", "created_at", "finished_at"]
     search_fields = ["=reference", "=id"]
+    exclude = ["people", "paths"]
 
 
 @admin.register(SubjectExport)

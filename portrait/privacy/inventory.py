@@ -155,7 +155,7 @@ TABLES: Mapping[str, Kept] = {
         _named_in("report"), "calibration.following", "of others too: not told", stays=True, files=False
     ),
     "privacy.SubjectExport": of("identity_id__in", erased=CASCADE, exported="exports"),
-    "privacy.ErasureProof": nobody("a salted hash of an id, and numbers"),
+    "privacy.ErasureProof": nobody("a salted hash of an id, and numbers; ids and paths while an erasure is under way"),
     "privacy.RetentionRule": nobody("settings"),
     "privacy.RetentionReport": nobody("numbers"),
     "upkeep.UpkeepRun": nobody("numbers, and paths that lead nowhere"),

@@ -2,6 +2,7 @@
 
 import secrets
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
@@ -43,7 +44,8 @@ def new_salt() -> str:
 
 class ErasureProof(BaseModel):
     """That somebody was erased, and what went. It tells nobody who that was: who knows the person's id can check by
-    `salt` and `subject` that it is about them. `finished_at` None: the erasure was cut off; asked again, it goes on."""
+    `salt` and `subject` that it is about them. `finished_at` None: it is under way, or was cut off; then
+    retention goes on with it, and so does who asks again."""
 
     # An id, not a row: the proof outlives the collection.
     collection_id = models.UUIDField()
@@ -52,6 +54,10 @@ class ErasureProof(BaseModel):
     salt = models.CharField(max_length=32, default=new_salt)
     subject = models.CharField(max_length=64, help_text="SHA-256 of the salt and the person's id, both as text.")
     counted = models.JSONField(default=dict, help_text="What was there when it began: counts and hashes of names.")
+    # Emptied at the end: so that somebody can go on with it where it was cut off, whatever is gone by then.
+    people = ArrayField(models.UUIDField(), default=list)
+    paths = models.JSONField(default=list, help_text="While it is under way: storage and path of every file.")
+    why = models.CharField(max_length=200, blank=True)
     finished_at = models.DateTimeField(null=True)
     statement = models.JSONField(default=dict, help_text="What is signed, as canonical JSON.")
     signature = models.CharField(max_length=100, blank=True, help_text="Ed25519, base64.")

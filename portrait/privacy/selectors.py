@@ -27,6 +27,14 @@ def find_subject(principal: Principal, wanted: str) -> Identity:
     return row
 
 
+def find_cut_off(principal: Principal, wanted: str) -> ErasureProof | None:
+    """The erasure that has begun and not ended, of somebody whose row may be gone by now; within the caller's reach."""
+    begun = (
+        visible_proofs(principal).filter(finished_at=None, people__contains=[key]) if (key := as_uuid(wanted)) else None
+    )
+    return None if begun is None else begun.order_by("created_at").first()
+
+
 def people_of(identity: Identity) -> list[UUID]:
     """A person's id, and those of everybody who was merged into them: the last to be merged stand last."""
     found, new = [identity.pk], [identity.pk]

@@ -2,6 +2,8 @@
 
 import re
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -9,7 +11,7 @@ from playwright.sync_api import expect
 
 from portrait.curation.models import Kind, State, Suggestion, fingerprint_of
 from portrait.demo.photos import COLLINS, HOPPER, PhotoSet
-from portrait.gallery.models import Collection, Identity
+from portrait.gallery.models import Collection, Identity, Rejection
 from portrait.gallery.services.enrolment import enrol_person
 from portrait.jobs.models import ItemState, Job, JobItem
 from tests.browser.conftest import PHONE, Visit
@@ -124,11 +126,108 @@ def test_questions_are_answered_by_keys(
     page.keyboard.press("u")
     expect(page.locator("[data-question]")).to_have_count(2)
     assert state(second) == State.OPEN
+    page.keyboard.press("s")
+    page.keyboard.press("s")  # all were skipped: from the first again
     page.keyboard.press("y")
     expect(page.locator(".portrait-last")).to_contain_text("confirmed")
     assert state(first) == State.CONFIRMED
     again.refresh_from_db()
     assert again.merged_into_id == two[0].pk
+
+
+def chosen_portraits(visit: Visit, person: Identity, count: int) -> Any:
+    page = visit.open(person_page(person))
+    boxes = page.locator(".portrait-choose input").all()
+    for box in boxes[:count]:
+        box.check()
+    expect(page.locator("[data-chosen]")).to_have_text(str(count))
+    return page
+
+
+def test_enter_in_a_dialog_does_what_the_dialog_says(visit: Visit, two: tuple[Identity, Identity]) -> None:
+    person, other = two
+    for number in range(2):  # she has one
+        more = person.portraits.order_by("created_at")[0]
+        more.pk, more.sha256, more._state.adding = uuid4(), f"{number:064}", True
+        more.save()
+    before = person.portraits.count()
+    page = chosen_portraits(visit, person, 1)
+    page.keyboard.press("Enter")  # on the box: the form around it has a button that rejects
+    page.click("text=New person …")
+    page.fill("#split-dialog [name=name]", "Ada")
+    page.press("#split-dialog [name=name]", "Enter")
+    expect(page.get_by_text("1 portrait(s) belong to a new person now.")).to_be_visible()
+    expect(page.locator(".portrait-rename [name=name]")).to_have_value("Ada")
+    page = chosen_portraits(visit, person, 1)
+    page.click("text=Move to …")
+    page.locator("#move-dialog [name=q]").press_sequentially("hopper")
+    page.locator("#move-dialog .portrait-picked").wait_for()
+    page.press("#move-dialog [name=q]", "Enter")
+    expect(page.locator("#move-dialog")).to_be_visible()
+    page.locator("#move-dialog .portrait-picked").click()
+    page.press("#move-dialog [name=to]", "Enter")
+    expect(page.get_by_text(f"1 portrait(s) moved to {other.name}.")).to_be_visible()
+    assert not Rejection.objects.exists()
+    assert Identity.objects.filter(kind="unknown").count() == 0
+    assert person.portraits.count() == before - 2
+
+
+def test_a_move_that_was_given_up_is_in_nobodys_way(visit: Visit, two: tuple[Identity, Identity]) -> None:
+    page = chosen_portraits(visit, two[0], 1)
+    page.click("text=Move to …")
+    page.locator("#move-dialog [name=q]").press_sequentially("hopper")
+    page.locator("#move-dialog .portrait-picked").wait_for()
+    page.click("#move-dialog [data-close]")
+    page.click("[data-actions] button[value=delete]")
+    expect(page.get_by_text("1 portrait(s) deleted.")).to_be_visible()
+
+
+def test_what_was_skipped_stays_behind(visit: Visit, collection: Collection, two: tuple[Identity, Identity]) -> None:
+    others = [Identity.objects.create(collection=collection, name=f"Person {number}") for number in range(4)]
+    Suggestion.objects.all().delete()
+    rows = [asked(collection, [two[0], other]) for other in others[:3]]
+    for place, row in enumerate(rows):
+        Suggestion.objects.filter(pk=row.pk).update(score=0.9 - place / 10)
+    current = ".portrait-current figcaption"
+    page = visit.open("/admin/curation/suggestion/")
+    expect(page.locator(current).last).to_contain_text("Person 0")
+    page.keyboard.press("s")
+    expect(page.locator(current).last).to_contain_text("Person 1")
+    page.keyboard.press("n")
+    expect(page.locator("[data-question]")).to_have_count(2)
+    expect(page.locator(current).last).to_contain_text("Person 2")
+    page.keyboard.press("n")
+    expect(page.locator("[data-question]")).to_have_count(1)
+    expect(page.locator(current)).to_have_count(0)
+    page.keyboard.press("y")  # nothing is asked by now: nothing is answered
+    page.keyboard.press("s")
+    expect(page.locator(current).last).to_contain_text("Person 0")
+    states = dict(Suggestion.objects.values_list("pk", "state"))
+    assert [states[row.pk] for row in rows] == [State.OPEN, State.REJECTED, State.REJECTED]
+
+
+def test_many_become_one_only_after_the_number_was_confirmed(visit: Visit, collection: Collection) -> None:
+    many = [Identity.objects.create(collection=collection, name=f"Person {number}") for number in range(11)]
+    keys = [person.pk for person in many]
+    mark = fingerprint_of(Kind.CLUSTER, keys)
+    row = Suggestion.objects.create(
+        collection=collection, kind=Kind.CLUSTER, fingerprint=mark, identities=keys, score=0.9
+    )
+    told: list[str] = []
+    answers = [False, True]
+
+    def ask(dialog: Any) -> None:
+        told.append(dialog.message)
+        dialog.accept() if answers.pop(0) else dialog.dismiss()
+
+    visit.page.on("dialog", ask)
+    page = visit.open("/admin/curation/suggestion/")
+    page.keyboard.press("y")
+    row.refresh_from_db()
+    assert row.state == State.OPEN
+    page.click("text=Same person: merge all 11")
+    expect(page.locator(".portrait-last")).to_contain_text("confirmed")
+    assert told == ["Make all 11 people one? 8 of them are shown here."] * 2
 
 
 def test_a_job_is_watched_and_cancelled(visit: Visit, collection: Collection) -> None:

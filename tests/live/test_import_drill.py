@@ -15,12 +15,14 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.files.storage import default_storage
 from PIL import Image, ImageEnhance
 from rest_framework.test import APIClient
 
 from portrait.demo.photos import COLLINS, HOPPER, PhotoSet
 from portrait.gallery.models import Collection, Identity, Portrait, PortraitEmbedding
+from portrait.transfer.services.planning import CHUNK_FILES
 from tests.api_clients import plain_jpeg
 from tests.live.conftest import wait_for
 from tests.live.test_jobs import start_worker  # noqa: F401  (a fixture)
@@ -272,7 +274,10 @@ def test_two_thousand_files_with_every_kind_of_bad_one(
     assert Identity.objects.filter(collection=collection).count() == PEOPLE
     assert [name for name in stored_files("imports") if run in name] == [], "the zip is needed no more"
     kept = {str(name) for name in Portrait.objects.values_list("image", flat=True)}
-    assert {name for name in stored_files("portraits") if str(collection.pk) in name} == kept
+    stored = {name for name in stored_files("portraits") if str(collection.pk) in name}
+    assert kept <= stored
+    # What the killed worker had written and not committed: the integrity check finds it, and removes it a day later.
+    assert len(stored - kept) <= CHUNK_FILES * settings.CELERY_WORKER_CONCURRENCY
     assert all(default_storage.exists(name) for name in kept)
 
     again = start(client, collection, zipped)

@@ -76,7 +76,8 @@ def store_looked(*, collection: Collection, looked: Looked) -> int:
 def _of_the_living(looked: Looked) -> Looked:
     """Without those who were erased since; the others stay until the transaction ends."""
     named = {key for pair in looked.near for key in pair}
-    there = still_there(Identity, {*looked.people, *named, *(key for each in looked.proposals for key in each.identities)})
+    named |= {key for proposal in looked.proposals for key in proposal.identities}
+    there = still_there(Identity, named.union(looked.people))
     return Looked(
         [key for key in looked.people if key in there],
         {pair: near for pair, near in looked.near.items() if there.issuperset(pair)},

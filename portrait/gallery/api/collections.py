@@ -6,10 +6,12 @@ from django.db.models import QuerySet
 from rest_framework import serializers, viewsets
 from rest_framework.serializers import BaseSerializer
 
+from portrait.audit.models import Action
+from portrait.audit.services import record
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pagination import NewestFirstPagination
-from portrait.gallery.models import Collection
+from portrait.gallery.models import DEFAULT_COLLECTION, Collection
 from portrait.gallery.selectors import find_collection, visible_collections
 from portrait.gallery.services import identities
 
@@ -56,4 +58,11 @@ class CollectionViewSet(viewsets.ModelViewSet[Collection]):
         serializer.instance = identities.update_collection(collection=collection, **serializer.validated_data)
 
     def perform_destroy(self, instance: Collection) -> None:
+        if instance.name != DEFAULT_COLLECTION:
+            record(
+                principal=principal_of(self.request),
+                action=Action.ERASE,
+                collection_id=instance.pk,
+                details={"everybody": True},
+            )
         identities.delete_collection(collection=instance)

@@ -7,6 +7,8 @@ from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Model
 from django.utils import timezone
 
+from portrait.audit.models import Action
+from portrait.audit.services import record, system
 from portrait.core.errors import ConflictError, NotFoundError
 from portrait.core.files import atomic_with_files
 from portrait.core.pipelines import embedder_spec
@@ -153,6 +155,13 @@ def purge_deleted() -> int:
     purged = 0
     for identity in Identity.objects.filter(deleted_at__lte=over).order_by("pk"):
         if Identity.objects.filter(pk=identity.pk, deleted_at__lte=over).exists() and not journal.is_leftover(identity):
+            record(
+                principal=system("purge"),
+                action=Action.ERASE,
+                collection_id=identity.collection_id,
+                details={"why": "deleted, and the time of grace is over"},
+                identities=[identity.pk],
+            )
             delete_identity(identity=identity)
             purged += 1
     for portrait in Portrait.objects.filter(deleted_at__lte=over).order_by("pk"):

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, serializers, viewsets
@@ -20,8 +19,9 @@ from portrait.jobs.tasks import enqueue_job
 from portrait.privacy import signing
 from portrait.privacy.models import ErasureProof, SubjectExport
 from portrait.privacy.selectors import find_subject, visible_exports, visible_proofs
-from portrait.privacy.services.erasing import erase, proof_json
+from portrait.privacy.services.erasing import erase_by_id, proof_json
 from portrait.privacy.services.exporting import open_zip, request_export
+from portrait.transfer.api.streams import StreamedAnswer
 
 UUIDS = r"[0-9a-fA-F-]{36}"
 
@@ -99,9 +99,8 @@ class EraseView(APIView):
         """
         serializer = EraseRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        principal = principal_of(request)
-        subject = find_subject(principal, identity)
-        proof = erase(identity=subject, principal=principal, reference=serializer.validated_data["reference"])
+        reference = serializer.validated_data["reference"]
+        proof = erase_by_id(wanted=identity, principal=principal_of(request), reference=reference)
         return Response(proof_json(proof))
 
 
@@ -118,19 +117,21 @@ class SubjectExportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
 
     @extend_schema(responses={(200, "application/zip"): OpenApiTypes.BINARY, 409: OpenApiResponse(), 410: None})
     @action(detail=True, methods=["get"])
-    def file(self, request: Request, pk: str) -> FileResponse:
+    def file(self, request: Request, pk: str) -> StreamedAnswer:
         """Download the zip; that is logged."""
         export = get_object_or_404(self.get_queryset(), pk=pk)
         opened = open_zip(export=export, principal=principal_of(request))
-        answer = FileResponse(
-            opened, as_attachment=True, filename=f"subject-{export.pk}.zip", content_type="application/zip"
-        )
-        answer["Cache-Control"] = "no-store"
-        return answer
+        headers = {
+            "Content-Disposition": f'attachment; filename="subject-{export.pk}.zip"',
+            "Content-Length": str(opened.size),
+            "Cache-Control": "no-store",
+        }
+        return StreamedAnswer(opened.chunks(), content_type="application/zip", headers=headers)
 
 
 class ErasureProofSerializer(serializers.ModelSerializer[ErasureProof]):
-    """A proof of erasure. `finished_at` null: it was cut off; erase the person again."""
+    """A proof of erasure. `finished_at` null: it is under way, or was cut off; then it goes on within the
+    hour, or at once where the person is erased again."""
 
     class Meta:
         model = ErasureProof

@@ -24,7 +24,7 @@ from portrait.jobs.models import Job
 from portrait.jobs.services import delete_ended
 from portrait.privacy.models import ErasureProof, Purpose, RetentionReport, RetentionRule, SubjectExport
 from portrait.privacy.selectors import people_of
-from portrait.privacy.services.erasing import erase
+from portrait.privacy.services.erasing import erase, finish_cut_off
 from portrait.privacy.services.exporting import remove_expired
 from portrait.sightings.models import Sighting, Watch
 
@@ -87,6 +87,7 @@ def _close(report: RetentionReport, removed: list[Removed]) -> None:
 
 
 def _steps(this: _Run) -> Iterator[Callable[[], list[Removed]]]:
+    yield lambda: [_cut_off(this)]
     yield lambda: [_expired_people(this)]
     yield lambda: [_expired_exports(this)]
     yield lambda: [_pseudonyms(this)]
@@ -124,6 +125,12 @@ def _follow(this: _Run, rule: Rule) -> Removed:
     count = _FOLLOWED[rule.purpose](this, rule)
     name = rule.collection.name if rule.collection else None
     return Removed(rule.purpose, name, rule.days, count, f"kept for {rule.days} days: {Purpose(rule.purpose).label}")
+
+
+def _cut_off(this: _Run) -> Removed:
+    """Erasures that a crash ended before their proof was signed."""
+    count = 0 if this.dry else finish_cut_off(going_on=lambda: not this.time_is_up)
+    return Removed("erasures", None, None, count, "erasures that were cut off, and are done now")
 
 
 def _expired_people(this: _Run) -> Removed:

@@ -14,7 +14,7 @@ from portrait.core.models import ApiKey, Scope
 from portrait.core.services import create_api_key
 from portrait.demo.photos import COLLINS, HOPPER, built_in
 from portrait.gallery.models import Collection, Identity
-from portrait.gallery.services.identities import delete_identity
+from portrait.gallery.services.identities import delete_identity, purge_deleted
 from tests.api_clients import MakeClient, b64, plain_jpeg
 from tests.portrait.sightings import seen
 
@@ -182,3 +182,30 @@ def test_the_admin_only_looks(client: Client, reader: APIClient, collection: Col
     data = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
     client.post("/admin/audit/auditentry/", data)
     assert AuditEntry.objects.filter(pk=row.pk).exists()
+
+
+def test_an_enrolment_that_tells_whom_a_face_resembles_is_logged_as_a_search(
+    make_client: MakeClient, collection: Collection, hopper: Identity
+) -> None:
+    client = make_client(Scope.ENROL, [collection])
+    other = Identity.objects.create(collection=collection, name="Nobody Special")
+    photo = PROBE
+    body = {"image": b64(photo), "force": True}
+    answer = client.post(f"/api/v1/identities/{other.pk}/portraits", body, format="json")
+    (report,) = answer.json()["results"]
+    assert report["warnings"][0]["identity"]["id"] == str(hopper.pk)
+    row = last()
+    assert (row.action, row.probe_sha256, row.details) == ("search", sha256_of(photo), {"enrolment": True, "named": 1})
+    assert AuditSubject.objects.get(pk__in=row.subjects).identity_id == hopper.pk
+
+
+def test_the_end_of_a_collection_is_logged_before_it(admin: APIClient, other_collection: Collection) -> None:
+    assert admin.delete(f"/api/v1/collections/{other_collection.name}").status_code == 204
+    row = last()
+    assert (row.action, row.collection_id, row.details) == ("erase", other_collection.pk, {"everybody": True})
+
+
+def test_a_purge_is_logged(hopper: Identity) -> None:
+    Identity.objects.filter(pk=hopper.pk).update(deleted_at=seen.ago(days=90))
+    assert purge_deleted() == 1
+    assert (last().action, last().actor, last().collection_id) == ("erase", "purge", hopper.collection_id)

@@ -94,9 +94,49 @@ def test_a_threshold_changed_by_hand_since_is_not_reverted_over(crowd: Collectio
     assert crowd.threshold == 0.33
 
 
+def test_only_what_the_collection_decides_by_is_in_force(crowd: Collection) -> None:
+    """Each of these was a dead end: said to be in force, neither to be applied again nor to be reverted."""
+    first = runs.apply(run=runs.carry_out(run=runs.new_run(collection=crowd, fmr=FMR)), actor="x")
+    second = runs.apply(run=runs.carry_out(run=runs.new_run(collection=crowd, fmr=0.05)), actor="x")
+    first.refresh_from_db()
+    assert (first.in_force, second.in_force) == (False, True)
+    with pytest.raises(ConflictError, match="changed since"):
+        runs.revert(run=first, actor="x")
+    assert runs.apply(run=first, actor="x").in_force, "applied again"
+    assert runs.revert(run=first, actor="x").in_force is False
+    second.refresh_from_db()
+    assert second.in_force, "what was before is back"
+    Collection.objects.filter(pk=crowd.pk).update(threshold=0.33)
+    second.refresh_from_db()
+    assert not second.in_force
+    assert runs.apply(run=second, actor="x").threshold_before == 0.33
+    other = EmbeddingModel.objects.create(name="o", version="1", dims=16, calibration={"threshold": 0.5, "slope": 9})
+    Collection.objects.filter(pk=crowd.pk).update(active_model=other)
+    second.refresh_from_db()
+    assert not second.in_force
+    with pytest.raises(ConflictError, match="another embedding model"):
+        runs.revert(run=second, actor="x")
+
+
+def test_who_is_erased_while_it_is_measured_is_in_no_list_of_pairs(collection: Collection) -> None:
+    vectors = faces(60, 3, seed=16)
+    vectors[1] = vectors[0] + 0.004
+    vectors[3] = vectors[2] + 0.004
+    enrol(collection, vectors)
+    run = runs.new_run(collection=collection, fmr=0.05)
+    outcome = runs.find_out(run=run)
+    assert len(outcome[0]["suspects"]) == 2
+    key = outcome[0]["suspects"][0]["first"]
+    delete_identity(identity=Identity.objects.get(pk=key))
+    run = runs.store(run=run, outcome=outcome)
+    assert run.state == "done"
+    assert len(run.report["suspects"]) == 1
+    assert key not in str(run.report)
+
+
 def test_a_rate_that_the_data_cannot_show_is_refused(crowd: Collection) -> None:
     with pytest.raises(CommandError, match=r"cannot be shown with 120 people.*people would do"):
-        call(collection=crowd.name, fmr=1e-6, apply=True)
+        call(collection=crowd.name, fmr=2e-4, apply=True)
     run = CalibrationRun.objects.get()
     assert (run.state, run.threshold, bool(run.picture)) == ("refused", None, False)
     with pytest.raises(ConflictError, match="refused"):

@@ -11,6 +11,7 @@ from portrait.compat.smartav.selectors import find_sample
 from portrait.compat.smartav.services import recognition, samples
 from portrait.compat.smartav.urls import ADDRESSES
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity
+from portrait.gallery.services.journal import Actor
 from tests.api_clients import plain_jpeg
 from tests.portrait.compat.old_client import CLEAR, FACES, RENAME, UPDATE, call, data_uri, recognise, sample
 from tests.portrait.compat.test_smartav_security import ALL_CALLS
@@ -104,7 +105,7 @@ class TestStrangers:
         gone = Identity.objects.create(collection=collection, name="unknown_person_1", kind=UNKNOWN)
         Identity.objects.filter(pk=gone.pk).delete()
         with pytest.raises(NotFoundError):
-            samples.update_metadata(identity=gone, name="James", metadata="")
+            samples.update_metadata(identity=gone, actor=Actor("a test"), name="James", metadata="")
 
 
 class TestIds:

@@ -103,6 +103,8 @@ def _upload(path: str, chunks: int, headers: list[tuple[bytes, bytes]]) -> tuple
     waiting = [b"x" * 2**20] * chunks
 
     async def receive() -> Any:
+        if not waiting:
+            await asyncio.Event().wait()  # nobody hangs up
         return {"type": "http.request", "body": waiting.pop(), "more_body": bool(waiting)}
 
     async def send(message: Any) -> None:

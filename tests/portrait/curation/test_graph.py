@@ -1,13 +1,16 @@
 """Clusters on a graph: against all pairs computed plainly, and with people who must stay apart."""
 
+import uuid
 from itertools import combinations, pairwise
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portrait.curation.graph import Faces, clusters
+from portrait.curation.grouping import Graph, _parts
 
 PEOPLE = 4
 
@@ -80,3 +83,22 @@ def test_who_is_far_from_everybody_is_in_no_cluster() -> None:
     (found,) = clusters(faces, [("a", "b"), ("b", "c")], threshold=0.5)
     assert found.members == ("a", "b")
     assert found.distance == pytest.approx(0.1, abs=1e-6)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_what_hangs_together_is_one_part_unless_it_is_too_large(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    people = [uuid.UUID(int=index + 1) for index in range(30)]
+    drawn = rng.permutation(list(combinations(range(30), 2)))[:25]
+    ends = np.asarray(drawn, dtype=np.int32)
+    graph = nx.Graph([(people[one], people[two]) for one, two in ends.tolist()])
+    parts = list(_parts(Graph(people, ends), 30))
+    assert {frozenset(key for pair in part for key in pair) for part in parts} == {
+        frozenset(each) for each in nx.connected_components(graph)
+    }
+    assert sum(len(part) for part in parts) == len(ends)
+    order = {pair: index for index, pair in enumerate((people[one], people[two]) for one, two in ends.tolist())}
+    assert all(order[one] <= order[two] for part in parts for one, two in pairwise(part)), "the nearest first"
+    small = list(_parts(Graph(people, ends), 5))
+    assert all(len({key for pair in part for key in pair}) <= 5 for part in small)

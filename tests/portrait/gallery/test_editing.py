@@ -1,10 +1,13 @@
 """Edits of people, and how each is undone and done again."""
 
+import uuid
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from portrait.core.errors import ConflictError, NotFoundError
 from portrait.gallery.models import Change, Collection, Distinct, Identity, Portrait, PortraitEmbedding, Rejection
@@ -345,3 +348,31 @@ def test_a_merged_person_is_no_answer_whatever_their_vectors_say(collection: Col
     assert nearest_identities(collection, vector_of(3, 9)) == []
     PortraitEmbedding.objects.update(live=True)
     assert nearest_identities(collection, vector_of(3, 9)) == []
+
+
+def test_to_find_a_deletion_the_whole_journal_is_not_read(collection: Collection) -> None:
+    """Its people have an index (GIN); what an edit did has none."""
+    one = add(collection, 1)
+    Change.objects.bulk_create(
+        [Change(collection=collection, action="hide", actor="x", identities=[uuid.uuid4()]) for _ in range(3000)], 500
+    )
+    editing.delete(identity=one, actor=ACTOR)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE gallery_change")
+    with CaptureQueriesContext(connection) as queries:
+        editing.restore(identity=one, actor=ACTOR)
+    (statement,) = [each["sql"] for each in queries if '"steps" @>' in each["sql"] and "deleted_at" in each["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN " + statement.replace("%", "%%"))
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "change_by_identity" in plan, plan
+    assert "Seq Scan" not in plan
+
+
+def test_a_portrait_comes_back_whose_owner_was_merged_meanwhile(collection: Collection) -> None:
+    one, other = add(collection, 1), add(collection, 2)
+    portrait = _first(one)
+    editing.delete_portrait(portrait=portrait, actor=ACTOR)
+    Portrait.objects.filter(pk=portrait.pk).update(identity=other)  # as a merge leaves it
+    portrait.refresh_from_db()
+    assert editing._deletion(portrait, "portrait") is not None

@@ -30,17 +30,20 @@ from portrait.core.services import create_api_key
 from portrait.gallery.models import Change, Collection, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.services import journal
 from portrait.gallery.services.enrolment import enrol_person
+from portrait.gallery.services.identities import delete_identity
 from portrait.gallery.tasks import start_enrolment
 from portrait.jobs import tasks as job_tasks
 from portrait.privacy import inventory, signing
 from portrait.privacy.models import ErasureProof, SubjectExport
-from portrait.privacy.services import erasing
+from portrait.privacy.services import erasing, retention
 from portrait.privacy.services.erasing import erase
 from portrait.sightings.models import Sighting, Watch
 from portrait.sightings.services.pictures import sighting_picture
+from portrait.transfer.services.imports import start_import
 from tests.api_clients import MakeClient
 from tests.portrait.privacy.whole_person import ACTOR, NAME, Whole, remains, stored_files
 from tests.portrait.sightings import seen
+from tests.portrait.transfer.conftest import drive, make_zip
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BY = system("tester")
@@ -212,6 +215,78 @@ def test_one_that_was_cut_off_goes_on_and_the_proof_has_it_all(whole: Whole, mon
     proof = erase(identity=whole.hopper, principal=BY)
     assert ErasureProof.objects.count() == 1
     assert (proof.reference, proof.statement["removed_rows"]["gallery.Portrait"]) == ("case 12", 1)
+
+
+@pytest.mark.parametrize("again", ["asked", "retention"])
+@pytest.mark.parametrize("step", ["one of two deleted", "deleted", "forgotten"])
+def test_it_goes_on_wherever_it_was_cut_off(
+    whole: Whole, admin: APIClient, monkeypatch: pytest.MonkeyPatch, step: str, again: str
+) -> None:
+    def dies(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the power went")
+
+    def deletes_one(**_: Any) -> None:
+        delete_identity(identity=whole.part)
+        dies()
+
+    needles = whole.needles()
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        if step == "one of two deleted":
+            patched.setattr(erasing, "delete_identity", deletes_one)
+        else:
+            patched.setattr(erasing, "_forget" if step == "deleted" else "_finish", dies)
+        erase(identity=whole.hopper, principal=BY, reference="case 12")
+    assert not Identity.objects.filter(pk=whole.part.pk).exists()
+    assert Identity.objects.filter(pk=whole.hopper.pk).exists() == (step == "one of two deleted")
+    if again == "asked":
+        address = f"/api/v1/identities/{whole.part.pk if step == 'deleted' else whole.hopper.pk}/erase"
+        assert admin.post(address, {}, format="json").status_code == 200
+    else:
+        retention.run()
+        assert ErasureProof.objects.get().finished_at is None, "it may be under way"
+        ErasureProof.objects.update(created_at=timezone.now() - timedelta(hours=1))
+        assert [each.purpose for each in retention.run()] == ["erasures"]
+    proof = ErasureProof.objects.get()
+    assert (proof.reference, proof.statement["removed_rows"]["gallery.Identity"]) == ("case 12", 2)
+    assert signing.is_signed(proof.statement, proof.signature, signing.public_key())
+    assert (proof.people, proof.paths) == ([], [])
+    whole.other_track.refresh_from_db()
+    assert whole.other_track.candidates == []
+    assert remains(needles) == []
+
+
+def test_nobody_goes_on_with_an_erasure_out_of_their_reach(
+    whole: Whole, make_client: MakeClient, other_collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(erasing, "_finish", lambda _: (_ for _ in ()).throw(RuntimeError))
+        erase(identity=whole.hopper, principal=BY)
+    other = make_client(Scope.ADMIN, [other_collection])
+    assert other.post(f"/api/v1/identities/{whole.hopper.pk}/erase", {}, format="json").status_code == 404
+    assert ErasureProof.objects.get().finished_at is None
+
+
+def test_the_proof_tells_of_a_file_that_is_still_there(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was noted of it: the store itself is asked."""
+    name = str(whole.portrait.image.name)
+    real = type(default_storage._wrapped).delete  # type: ignore[attr-defined]
+
+    def keeps(self: Any, path: str) -> None:
+        if path != name:
+            real(self, path)
+
+    monkeypatch.setattr(type(default_storage._wrapped), "delete", keeps)  # type: ignore[attr-defined]
+    proof = erase(identity=whole.hopper, principal=BY)
+    assert not PendingDeletion.objects.exists()
+    assert proof.statement["files_waiting"] == [erasing._hash(name)]
+    assert erasing._hash(name) not in proof.statement["removed_files"]
+
+
+def test_the_proof_tells_of_zips_that_nobody_has_read(whole: Whole) -> None:
+    run = start_import(collection=whole.collection, file=make_zip({"x/a.jpg": b"x"}), face="", force=False)
+    assert erase(identity=whole.hopper, principal=BY).statement["import_zips_waiting"] == 1
+    drive(run)
+    assert erase(identity=whole.collins, principal=BY).statement["import_zips_waiting"] == 0
 
 
 def test_a_file_that_cannot_be_deleted_is_deleted_later(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,9 @@ from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services.identities import delete_collection, delete_identity
 from portrait.jobs.tasks import run_item
 from portrait.transfer.models import Import, ImportChunk, ImportedName, ImportFile, ImportPart, ImportPerson
+from portrait.transfer.services import erasure
 from portrait.transfer.services.imports import start_import
+from portrait.transfer.tasks import tend
 from tests.portrait.transfer.conftest import drive, make_zip, results, variant
 
 pytestmark = pytest.mark.django_db
@@ -140,6 +142,27 @@ def test_the_zip_that_waits_loses_their_pictures_and_all_names(
     assert theirs not in left
     assert theirs[2000:2100] not in left
     assert hopper in left, "others are enrolled as before"
+    assert drive(run)["Bea/b.jpg"] == ("accepted", "")
+
+
+def test_a_zip_that_could_not_be_overwritten_is_tried_again(
+    run_import: RunImport, collection: Collection, collins: bytes, hopper: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(part: ImportPart) -> None:
+        raise OSError("the disk is full")
+
+    run_import({"Ada/a.jpg": collins})
+    theirs = variant(collins, 1)
+    run = wait_with(collection, {"Ada/b.jpg": theirs, "Bea/b.jpg": hopper})
+    read_list(run)
+    with monkeypatch.context() as patched, committed():
+        patched.setattr(erasure, "scrub", fails)
+        delete_identity(identity=Identity.objects.get(collection=collection))
+    assert theirs in bytes_of(run)
+    assert erasure.zips_waiting(collection_id=collection.pk) == 1
+    tend()
+    assert theirs[2000:2100] not in bytes_of(run)
+    assert erasure.zips_waiting(collection_id=collection.pk) == 0
     assert drive(run)["Bea/b.jpg"] == ("accepted", "")
 
 

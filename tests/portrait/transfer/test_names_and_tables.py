@@ -154,9 +154,7 @@ class Endless(io.RawIOBase):
         return len(part)
 
 
-@pytest.mark.parametrize(
-    "part", [b",", "🙂".encode(), b'"\n"",'], ids=["cells", "one cell", "a quote that never closes"]
-)
+@pytest.mark.parametrize("part", [b",", "🙂".encode()], ids=["cells", "one cell"])
 def test_a_row_without_an_end_is_read_no_further_than_a_row_may_be(part: bytes) -> None:
     file = Endless(part)
     with pytest.raises(tables.TableError, match="row of more than"):

@@ -211,13 +211,13 @@ class ClearSamplesView(SmartavView):
         if request.data:
             raise serializers.ValidationError("A body is not read here: name the collection in the address.")
         collection = collection_of(request)
-        samples.clear_samples(collection=collection)
         record(
             principal=principal_of(request),
             action=Action.ERASE,
             collection_id=collection.pk,
             details={"everybody": True},
         )
+        samples.clear_samples(collection=collection)
         return Response({"success": True, "msg": CLEARED})
 
     @extend_schema(

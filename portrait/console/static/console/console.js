@@ -36,6 +36,7 @@
     });
     // Enter presses the button of its own dialog, not the first of the form around it; in a search it chooses nobody.
     document.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target.matches("input.action-select")) event.preventDefault();
       const dialog = event.key === "Enter" && event.target.closest("input") && event.target.closest("dialog");
       const primary = dialog && dialog.querySelector("button.portrait-primary");
       if (!primary) return;

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from portrait.audit.services import system
 from portrait.core.errors import PortraitError
 from portrait.privacy.selectors import find_subject
-from portrait.privacy.services.erasing import erase, proof_json
+from portrait.privacy.services.erasing import erase_by_id, proof_json
 
 
 class Command(BaseCommand):
@@ -25,10 +25,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, identity: str, yes: bool, reference: str, proof: Path | None, **options: Any) -> None:
         try:
             principal = system("manage.py erase_subject")
-            subject = find_subject(principal, identity)
             if not yes:
+                subject = find_subject(principal, identity)
                 raise CommandError(f"{subject.name!r} would be erased for good, say so with --yes.")
-            made = erase(identity=subject, principal=principal, reference=reference[:200])
+            made = erase_by_id(wanted=identity, principal=principal, reference=reference[:200])
         except PortraitError as error:
             raise CommandError(str(error)) from None
         text = json.dumps(proof_json(made), indent=2, ensure_ascii=False)

@@ -33,5 +33,6 @@ class Command(BaseCommand):
         rows = sum(statement["removed_rows"].values())
         self.stdout.write(
             f"The signature is right. Erased at {statement['finished_at']}: {rows} rows, "
-            f"{len(statement['removed_files'])} files; {len(statement['files_waiting'])} files still had to go."
+            f"{len(statement['removed_files'])} files; {len(statement['files_waiting'])} files still had to go, "
+            f"{statement.get('import_zips_waiting', 0)} zips of imports were still waiting."
         )
