@@ -191,6 +191,8 @@ class ReindexDrill:
 
 def _is_suspect(reindex: Reindex) -> bool:
     """Whether one more worker that vanishes could make the job give up an item."""
+    if reindex.job_id is None:
+        return False
     rows = JobItem.objects.filter(job_id=reindex.job_id, state__in=OPEN_STATES)
     return rows.filter(crashes__gte=MAX_CRASHES - 1).exists()
 
