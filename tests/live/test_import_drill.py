@@ -6,6 +6,7 @@ import random
 import signal
 import struct
 import subprocess
+import time
 import zipfile
 import zlib
 from collections import Counter
@@ -214,7 +215,11 @@ def start(client: APIClient, collection: Collection, zipped: bytes) -> str:
 
 
 def told(client: APIClient, run: str) -> Any:
-    return client.get(f"/api/v1/imports/{run}").json()
+    """The report; whoever asks too often waits, as any client does."""
+    while (answer := client.get(f"/api/v1/imports/{run}")).status_code == 429:
+        time.sleep(float(answer["Retry-After"]))
+    assert answer.status_code == 200, answer.content
+    return answer.json()
 
 
 def wait_until_finished(client: APIClient, run: str) -> None:
