@@ -73,7 +73,7 @@ HERE = "privacy.services.erasing"
 
 TABLES: Mapping[str, Kept] = {
     # Not our own tables.
-    "admin.LogEntry": of("object_id__in", erased="privacy.files", exported="who works here, and on what: not told"),
+    "admin.LogEntry": of("object_id__in", erased="privacy.files", exported="of others too: who works here, not told"),
     "auth.Permission": nobody("settings"),
     "auth.Group": nobody("settings"),
     "auth.User": nobody("those who work here"),
