@@ -32,9 +32,12 @@ def _missing() -> str:
     return ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Chromium; skipped where it is absent, but never in CI."""
+    """Chromium; skipped where it is absent, but never in CI.
+
+    It ends with its module: as long as Playwright lives, this thread counts as one that runs an event loop.
+    """
     missing = _missing()
     if missing and os.environ.get("CI"):
         pytest.fail(missing)
