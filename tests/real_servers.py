@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from portrait.embedded import services
@@ -45,6 +46,19 @@ def _start(config: pytest.Config) -> None:
     except EmbeddedError as error:
         raise pytest.UsageError(f"The servers for the tests do not start. {error}") from error
     config.add_cleanup(running.stop)
+    if "database_url" not in read_environment().external:
+        _spare_the_disk(read_environment().database_url)
+
+
+def _spare_the_disk(url: str) -> None:
+    """No waiting for the disk: tests empty all tables hundreds of times, and this database ends with the suite.
+
+    It loses nothing when the server is killed, only when the machine is. Tests that kill servers start their own.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def _say(text: str) -> None:
