@@ -15,35 +15,21 @@ HDBSCAN: Campello, Moulavi and Sander (PAKDD 2013), scikit-learn's. BCubed: Bagg
 
 import argparse
 import json
-import multiprocessing
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from pathlib import Path
 
-import hnswlib
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks._clustering_faces import Labelled, by_person, labelled
+from benchmarks._clustering_growth import growth
+from benchmarks._clustering_methods import METHODS, Method, Unknown
 from benchmarks._measure import RESULTS, machine
-from portrait.curation.graph import Faces, clusters
 
-NEIGHBOURS = 10
 CUTS = 12
-Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A person as the database holds one: some faces, and who it really is."""
-
-    who: str
-    vectors: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,104 +107,6 @@ def judge(unknowns: Sequence[Unknown], labels: Sequence[int]) -> Quality:
     )
 
 
-# --- methods: people and a setting -> a label a person ----------------------------------------------
-
-
-index_seconds: list[float] = []
-"""How long each index took to build: the database has its own already, so that growth is told without it."""
-
-
-def near_people(unknowns: Sequence[Unknown], farthest: float) -> dict[tuple[int, int], float]:
-    """Pairs with a face of one among the nearest of a face of the other, as the index finds them; nearest distance."""
-    rows = np.concatenate([unknown.vectors for unknown in unknowns])
-    owner = np.repeat(np.arange(len(unknowns)), [len(unknown.vectors) for unknown in unknowns])
-    index = hnswlib.Index(space="l2", dim=rows.shape[1])
-    index.init_index(max_elements=len(rows), ef_construction=200, M=24)
-    started = time.perf_counter()
-    index.add_items(rows, num_threads=1)
-    index_seconds.append(time.perf_counter() - started)
-    index.set_ef(200)
-    count = min(len(rows), NEIGHBOURS + 8)
-    found: dict[tuple[int, int], float] = {}
-    for start in range(0, len(rows), 10_000):
-        ids, squared = index.knn_query(rows[start : start + 10_000], k=count, num_threads=1)
-        for offset, (row, distances) in enumerate(zip(ids, np.sqrt(np.maximum(squared, 0)), strict=True)):
-            mine = int(owner[start + offset])
-            for other, distance in zip(owner[row], distances, strict=True):
-                if other != mine and distance <= farthest:
-                    pair = (min(mine, int(other)), max(mine, int(other)))
-                    found[pair] = min(float(distance), found.get(pair, np.inf))
-    return found
-
-
-def _labels(count: int, groups: Sequence[Sequence[int]]) -> list[int]:
-    labels = list(range(count))
-    for number, group in enumerate(groups):
-        for index in group:
-            labels[index] = count + number
-    return labels
-
-
-def average_linkage(unknowns: Sequence[Unknown], threshold: float) -> list[int]:
-    """Ours: `portrait.curation.graph` on neighbours up to a little beyond the threshold."""
-    faces = {index: Faces.of(unknown.vectors) for index, unknown in enumerate(unknowns)}
-    edges = near_people(unknowns, threshold + 0.05)
-    found = clusters(faces, list(edges), threshold=threshold)
-    return _labels(len(unknowns), [cluster.members for cluster in found])
-
-
-def components(unknowns: Sequence[Unknown], threshold: float) -> list[int]:
-    """Whoever hangs together by neighbours below the threshold."""
-    parent = list(range(len(unknowns)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for one, two in near_people(unknowns, threshold):
-        parent[root(one)] = root(two)
-    return [root(index) for index in range(len(unknowns))]
-
-
-def _hdbscan(rows: Array, setting: float, **values: int) -> NDArray[np.int64]:
-    """setting 0: the clusters that the method selects itself; else its tree cut at that distance, which is the nearest
-    to its `cluster_selection_epsilon` that runs (scikit-learn 1.9 with NumPy 2.4 fails in that: "only 0-dimensional
-    arrays can be converted")."""
-    from sklearn.cluster import HDBSCAN
-
-    model = HDBSCAN(min_cluster_size=2, copy=True, **values).fit(rows)
-    return model.labels_ if setting == 0 else model.dbscan_clustering(setting, min_cluster_size=2)
-
-
-def hdbscan_people(unknowns: Sequence[Unknown], setting: float) -> list[int]:
-    """HDBSCAN of the people's mean faces."""
-    means = np.stack([unknown.vectors.mean(axis=0) for unknown in unknowns])
-    found = _hdbscan(means, setting, min_samples=1)
-    return [int(label) if label >= 0 else -2 - index for index, label in enumerate(found)]
-
-
-def hdbscan_faces(unknowns: Sequence[Unknown], setting: float) -> list[int]:
-    """HDBSCAN of all faces; a person goes where most of its faces are."""
-    found = _hdbscan(np.concatenate([unknown.vectors for unknown in unknowns]), setting, min_samples=2)
-    labels, at = [], 0
-    for index, unknown in enumerate(unknowns):
-        votes = Counter(int(label) for label in found[at : at + len(unknown.vectors)] if label >= 0)
-        at += len(unknown.vectors)
-        labels.append(votes.most_common(1)[0][0] if votes else -2 - index)
-    return labels
-
-
-Method = Callable[[Sequence[Unknown], float], list[int]]
-METHODS: dict[str, tuple[Method, list[float]]] = {
-    "graph, average linkage": (average_linkage, [0.46, 0.5, 0.54, 0.56, 0.58, 0.6, 0.62, 0.64, 0.66]),
-    "connected components": (components, [0.26, 0.3, 0.34, 0.38, 0.42, 0.46, 0.5]),
-    "HDBSCAN of mean faces": (hdbscan_people, [0.0, 0.3, 0.35, 0.4, 0.44, 0.48, 0.52]),
-    "HDBSCAN of all faces": (hdbscan_faces, [0.0, 0.3, 0.34, 0.38, 0.42, 0.46, 0.5]),
-}
-
-
 def mean_quality(people: dict[str, list[Labelled]], method: Method, setting: float, seeds: Sequence[int]) -> Quality:
     judged = []
     for seed in seeds:
@@ -256,71 +144,6 @@ def without_alterations(faces: list[Labelled], judged: list[dict[str, object]], 
         name, setting = str(row["method"]), float(np.mean(row["settings"]))  # type: ignore[arg-type]
         found = mean_quality(people, METHODS[name][0], setting, range(cuts))
         rows.append({"method": name, "setting": setting, **asdict(found), "pair_f": found.pair_f, "f": found.bcubed_f})
-    return rows
-
-
-# --- growth ----------------------------------------------------------------------------------------
-
-
-def crowd(faces: list[Labelled], count: int, seed: int = 7) -> list[Unknown]:
-    """Made-up people with two pieces of two faces each, spread as the real ones are."""
-    people = by_person(faces)
-    means = np.stack([np.stack([face.vector for face in each]).mean(axis=0) for each in people.values()])
-    inner = np.concatenate(
-        [np.stack([face.vector for face in each]) - mean for each, mean in zip(people.values(), means, strict=True)]
-    )
-    rng, dims = np.random.default_rng(seed), means.shape[1]
-    scatter = (means - means.mean(axis=0)).std(axis=0)
-    # Few people say little about how the axes hang together: each is drawn for itself, as wide as measured.
-    centres = means.mean(axis=0) + rng.normal(size=(count // 2, dims)) * scatter
-    spread = inner.std(axis=0)
-    return [
-        Unknown(str(index), (centre + rng.normal(size=(2, dims)) * spread).astype(np.float32))
-        for index, centre in enumerate(centres)
-        for _ in range(2)
-    ]
-
-
-def _peak_kib(*, forget: bool = False) -> int:
-    """The most memory that this process ever held at a time; forget: from now on."""
-    if forget:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
-def _grow(method: str, count: int, faces: list[Labelled], setting: float, answer: "multiprocessing.Queue") -> None:
-    unknowns = crowd(faces, count)
-    before = _peak_kib(forget=True)
-    index_seconds.clear()
-    started = time.perf_counter()
-    labels = METHODS[method][0](unknowns, setting)
-    took = time.perf_counter() - started
-    grown = (_peak_kib() - before) / 1024
-    sizes = Counter(labels)
-    hits = sum(labels[index] == labels[index + 1] for index in range(0, len(labels), 2))
-    wrong = sum(size for size in sizes.values() if size > 2)
-    built = sum(index_seconds)
-    answer.put(
-        {
-            "seconds": took - built,
-            "index_seconds": built,
-            "mib": grown,
-            "found": hits / (count // 2),
-            "in_too_large": wrong / count,
-        }
-    )
-
-
-def growth(faces: list[Labelled], sizes: dict[str, list[int]], settings: dict[str, float]) -> list[dict[str, object]]:
-    context, rows = multiprocessing.get_context("spawn"), []
-    for method, counts in sizes.items():
-        for count in counts:
-            answer = context.Queue()
-            process = context.Process(target=_grow, args=(method, count, faces, settings[method], answer))
-            process.start()
-            rows.append({"method": method, "people": count, **answer.get(timeout=1800)})
-            process.join()
     return rows
 
 

@@ -229,6 +229,8 @@ def space(model: Any) -> dict[str, object]:
     """Bytes of rows and index, by PostgreSQL's own count, of random vectors in either precision."""
     from django.db import connection
 
+    from portrait.gallery.indexes import EF_CONSTRUCTION, M
+
     def size(kind: str, dims: int) -> tuple[float, float]:
         with connection.cursor() as cursor:
             cursor.execute("DROP TABLE IF EXISTS bench_space")
@@ -239,7 +241,7 @@ def space(model: Any) -> dict[str, object]:
             )
             cursor.execute(
                 f"CREATE INDEX bench_space_hnsw ON bench_space USING hnsw (v {kind}_l2_ops) "
-                "WITH (m = 24, ef_construction = 64)"
+                f"WITH (m = {M}, ef_construction = {EF_CONSTRUCTION})"
             )
             cursor.execute("SELECT pg_table_size('bench_space'), pg_relation_size('bench_space_hnsw')")
             table, index = cursor.fetchone()

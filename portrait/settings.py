@@ -72,6 +72,7 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
+        "DIRS": [BASE_DIR / "portrait" / "console" / "overrides"],  # of Unfold's
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
@@ -265,7 +266,8 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "ingest"
 CELERY_TASK_QUEUES = {
-    name: {"exchange": name, "routing_key": name} for name in ("ingest", "frames", "scenes", "reindex", "events")
+    name: {"exchange": name, "routing_key": name}
+    for name in ("ingest", "frames", "scenes", "reindex", "history", "events")
 }
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_ACKS_LATE = True

@@ -1,5 +1,10 @@
 """Fixtures of every test."""
 
+from collections.abc import Iterator
+
+import pytest
+from django.test import override_settings
+
 from tests.api_clients import (  # noqa: F401  (fixtures)
     admin,
     collection,
@@ -9,3 +14,10 @@ from tests.api_clients import (  # noqa: F401  (fixtures)
     photos,
     reader,
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_passwords() -> Iterator[None]:
+    """A hash made to be slow takes half a second for each user that a test makes."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield

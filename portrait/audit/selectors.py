@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from portrait.audit import chain
 from portrait.audit.models import AuditCheckpoint, AuditEntry, AuditLink, AuditSubject
@@ -17,6 +19,8 @@ from portrait.core.principal import Principal
 
 CHUNK = 1000
 MOST_FAULTS = 50
+LATE = timedelta(minutes=10)
+"""An entry has its place in the chain by then, where the schedule runs."""
 
 
 @lru_cache(maxsize=1)
@@ -167,18 +171,28 @@ def _check_entries(found: Verified) -> None:
             found.fault(
                 f"entry {entry.pk} of {entry.at.isoformat()} is not as it was written: {_unknown(entry.key_id)}"
             )
-    found.unsealed = AuditEntry.objects.exclude(pk__in=AuditLink.objects.values("entry_id")).count()
+    found.unsealed = _unsealed().count()
+
+
+def _unsealed() -> "QuerySet[AuditEntry]":
+    return AuditEntry.objects.exclude(pk__in=AuditLink.objects.values("entry_id"))
+
+
+def late() -> int:
+    """How many entries should have their place in the chain long since."""
+    return _unsealed().filter(at__lt=timezone.now() - LATE).count()
 
 
 def anchors() -> Iterator[tuple[int, str]]:
     """Ends of the chain as the file outside of the database has them."""
     try:
-        lines = settings.PORTRAIT.audit_anchors.read_text().splitlines()
+        file = settings.PORTRAIT.audit_anchors.open()
     except FileNotFoundError:
         return
-    for line in lines:
-        try:
-            told = json.loads(line)
-            yield int(told["position"]), str(told["hash"])
-        except (ValueError, KeyError, TypeError):
-            continue  # cut off while it was written
+    with file:
+        for line in file:
+            try:
+                told = json.loads(line)
+                yield int(told["position"]), str(told["hash"])
+            except (ValueError, KeyError, TypeError):
+                continue  # cut off while it was written

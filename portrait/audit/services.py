@@ -7,6 +7,7 @@ each other. The chain follows by `seal`, one process at a time.
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from portrait.audit.context import current
 from portrait.audit.models import Action, ActorKind, AuditEntry, AuditLink, AuditSubject
 from portrait.audit.selectors import content_of, head, keyring
 from portrait.core.errors import PortraitError
-from portrait.core.models import Scope
+from portrait.core.models import ApiKey, Scope
 from portrait.core.principal import Principal
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,14 @@ def system(name: str) -> Principal:
     return Principal(name, Scope.ADMIN, None, f"system-{name}")
 
 
+def asked_by(api_key_id: UUID | None, otherwise: str) -> Principal:
+    """Who asked for what a worker does: the key's owner; without a key, or after its end, the installation itself."""
+    key = ApiKey.objects.filter(pk=api_key_id).first() if api_key_id else None
+    if key is None:
+        return system(otherwise)
+    return Principal(key.name, Scope(key.scope), frozenset(), f"key-{key.pk}", api_key_id=key.pk)
+
+
 def sha256_of(picture: bytes) -> str:
     """How the log knows a picture: hexadecimal."""
     return hashlib.sha256(picture).hexdigest()
@@ -58,10 +67,12 @@ def record(
     action: str,
     collection_id: UUID | None,
     probe: bytes | None = None,
+    probe_sha256: str = "",
     details: Mapping[str, Any] | None = None,
     identities: Iterable[UUID] = (),
 ) -> None:
-    """Log one request, before its answer is sent. Of the probe only the SHA-256 is kept.
+    """Log one request, before its answer is sent. Of the probe only the SHA-256 is kept: `probe_sha256`, where the
+    picture itself is not at hand any more.
 
     details: numbers, settings, ids; never a name. identities: those whom the answer names or the request is about:
     the log has pseudonyms of them, which mean nobody once the person is erased.
@@ -79,7 +90,7 @@ def record(
             actor_id=actor_id,
             action=Action(action),
             collection_id=collection_id,
-            probe_sha256=sha256_of(probe) if probe is not None else "",
+            probe_sha256=sha256_of(probe) if probe is not None else probe_sha256,
             subjects=_pseudonyms(identities),
             details=_plain(dict(details or {})),
             address=origin.address,
@@ -186,6 +197,8 @@ def _anchor() -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with path.open("a") as file:
             file.write(f"{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
     except OSError:
         logger.exception("the end of the audit log could not be noted in %s", path)
 

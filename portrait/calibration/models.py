@@ -40,7 +40,7 @@ class CalibrationRun(BaseModel):
         indexes = [models.Index(fields=["-created_at", "-id"], name="calibration_newest")]
 
     def __str__(self) -> str:
-        return f"calibration of {self.collection_id}, {self.created_at:%Y-%m-%d %H:%M}"
+        return f"calibration of {self.created_at:%Y-%m-%d %H:%M}"
 
     @property
     def in_force(self) -> bool:

@@ -5,8 +5,8 @@ resampling people and not pairs (Snijders and Borgatti, "Non-parametric standard
 statistics", Connections 22, 1999; for biometrics: Bolle, Ratha and Pankanti, "Error analysis of pattern recognition
 systems: the subsets bootstrap", CVIU 93, 2004). Against the variance of as many independent pairs that gives the
 design effect, and so the number of independent pairs that these are worth. The interval is Wilson's (JASA 22, 1927)
-with that number, as Korn and Graubard (Survey Methodology 24, 1998) do it with Clopper and Pearson's. Where no error
-was seen, the upper end is the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983).
+with that number, as Korn and Graubard (Survey Methodology 24, 1998) do it with Clopper and Pearson's. How many
+comparisons a rate needs at least is the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RULE_OF_THREE = 3.0
-"""-ln(0.05): without an error in n trials the rate is below 3/n at 95 %."""
+"""-ln(0.05): without an error in n trials the rate is below 3/n at 95 %, one-sided."""
 RULE_OF_THIRTY = 30
 """Errors to be seen for a rate that is known to 30 % at 90 % (Doddington et al., Speech Communication 31, 2000)."""
 RESAMPLES = 300
@@ -61,8 +61,6 @@ def rate(hits: Hits, first: Indexes, second: Indexes | None, people: int, *, eff
     if not count:
         return Rate(0, 0, 0.0, 0.0, 1.0)
     worth = count / max(effect, design_effect(hits, first, second, people, seed=seed))
-    if not errors:
-        return Rate(0, count, worth, 0.0, min(1.0, RULE_OF_THREE / worth))
     return Rate(errors, count, worth, *wilson(errors / count, worth))
 
 

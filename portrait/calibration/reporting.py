@@ -92,8 +92,8 @@ def report(
 METHOD = (
     "One comparison a pair of people; the threshold is the quantile of impostor distances. Intervals: 95 %, Wilson's "
     "with the number of independent comparisons that these are worth, by resampling people (Snijders and Borgatti "
-    "1999; Bolle, Ratha and Pankanti 2004; Korn and Graubard 1998); without an error the rule of three (Hanley and "
-    "Lippman-Hand 1983)."
+    "1999; Bolle, Ratha and Pankanti 2004; Korn and Graubard 1998). How many it takes at least: the rule of "
+    "three (Hanley and Lippman-Hand 1983)."
 )
 
 

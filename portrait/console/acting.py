@@ -24,8 +24,13 @@ def principal_of_user(user: Any) -> Principal:
     return Principal(user.get_username(), scope, None, f"user-{user.pk}")
 
 
+def names_people(request: HttpRequest) -> bool:
+    """Pages that are about people call them by their names: who may not see these, may not see the page."""
+    return request.user.has_perm("gallery.view_identity")
+
+
 def require(request: HttpRequest, *permissions: str) -> None:
-    """Raises PermissionDenied where one is missing, or where a change is asked for by a GET."""
+    """Raises PermissionDenied where one is missing."""
     if not request.user.has_perms(permissions):
         raise PermissionDenied
 

@@ -8,6 +8,7 @@ from django.db import connection, models
 from django.http import HttpRequest
 from django.urls import reverse
 
+from portrait.console.acting import names_people
 from portrait.core.health import outcome
 from portrait.core.keyset import MOST_COUNTED, Counted
 from portrait.jobs.models import Job
@@ -39,7 +40,8 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["tiles"] = [_tile(*each) for each in TILES if may(f"{each[2].replace('.', '.view_')}")]
     context["running"] = _running() if may("jobs.view_job") else None
     context["alerts"] = _alerts() if may("sightings.view_alert") else None
-    context["open_suggestions"] = _open_suggestions() if may("curation.view_suggestion") else None
+    may_review = may("curation.view_suggestion") and names_people(request)
+    context["open_suggestions"] = _open_suggestions() if may_review else None
     context["health"] = outcome.get()
     return context
 

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
-from portrait.console.acting import back_to, told
+from portrait.console.acting import back_to, names_people, told
 from portrait.console.filters import PersonFilter
 from portrait.console.telling import CHANGE, SENTENCES, rights_to_undo, tell
 from portrait.core.admin_base import KeysetAdmin
@@ -66,6 +66,9 @@ class JournalAdmin(KeysetAdmin[Change]):
             done = journal.undo(change=change, actor=journal.actor_of_user(request.user))
             messages.success(request, f"Change #{pk} is {'done again' if done.action == 'redo' else 'undone'}.")
         return redirect(back_to(request, reverse("admin:gallery_change_changelist")))
+
+    def has_view_permission(self, request: HttpRequest, obj: Change | None = None) -> bool:
+        return names_people(request) and super().has_view_permission(request, obj)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -5,11 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
+from django.contrib import admin
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 
+from portrait.console.places import GROUPS, address_of, is_registered
 from portrait.jobs.models import ItemState, Job, JobItem
 
 MOST_IN_A_BADGE = 99
@@ -17,51 +19,15 @@ RECENT = timedelta(days=1)
 
 Item = dict[str, Any]
 
-GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
-    (
-        "Daily work",
-        (
-            ("People", "face", "gallery.identity"),
-            ("Review", "rate_review", "curation.suggestion"),
-            ("Sightings", "visibility", "sightings.sighting"),
-            ("Alerts", "notifications", "sightings.alert"),
-            ("Journal", "history", "gallery.change"),
-            ("Jobs", "progress_activity", "jobs.job"),
-        ),
-    ),
-    (
-        "What is seen",
-        (
-            ("Cameras", "videocam", "cameras.camera"),
-            ("Watches", "person_search", "sightings.watch"),
-            ("Frames", "photo_library", "cameras.frame"),
-            ("Captions", "notes", "scenes.caption"),
-            ("Objects", "category", "scenes.sceneobject"),
-        ),
-    ),
-    (
-        "Setting up",
-        (
-            ("Collections", "folder_shared", "gallery.collection"),
-            ("Calibration", "tune", "calibration.calibrationrun"),
-            ("Models", "model_training", "gallery.embeddingmodel"),
-            ("Re-index", "autorenew", "reindex.reindex"),
-            ("Schedule", "schedule", "django_celery_beat.periodictask"),
-            ("Keys", "key", "core.apikey"),
-            ("Users", "group", "auth.user"),
-            ("Groups", "groups", "auth.group"),
-            ("Audit", "policy", "audit.auditentry"),
-            ("Checks", "fact_check", "upkeep.upkeeprun"),
-        ),
-    ),
-)
-"""(title, ((title, symbol, app.model), ...)), ..."""
-
 
 def sidebar(request: HttpRequest) -> list[Item]:
     """What `UNFOLD["SIDEBAR"]["navigation"]` asks for."""
     groups = [
-        {"title": title, "separator": True, "items": [_item(request, *each) for each in items if _registered(each[2])]}
+        {
+            "title": title,
+            "separator": True,
+            "items": [_item(request, *each) for each in items if is_registered(each[2])],
+        }
         for title, items in GROUPS
     ]
     others = _others(request)
@@ -71,20 +37,9 @@ def sidebar(request: HttpRequest) -> list[Item]:
     return [{"title": None, "items": [home]}, *groups]
 
 
-def _address(label: str) -> str:
-    return reverse(f"admin:{label.replace('.', '_')}_changelist")
-
-
-def _registered(label: str) -> bool:
-    try:
-        return bool(_address(label))
-    except NoReverseMatch:
-        return False
-
-
 def _item(request: HttpRequest, title: str, icon: str, label: str) -> Item:
     allowed = _may_open(request, label)
-    item: Item = {"title": title, "icon": icon, "link": _address(label), "permission": lambda _: allowed}
+    item: Item = {"title": title, "icon": icon, "link": address_of(label), "permission": lambda _: allowed}
     count = BADGES.get(label)
     number = count() if allowed and count is not None else 0
     if number:
@@ -94,14 +49,12 @@ def _item(request: HttpRequest, title: str, icon: str, label: str) -> Item:
 
 
 def _may_open(request: HttpRequest, label: str) -> bool:
-    app, model = label.split(".")
-    return any(request.user.has_perm(f"{app}.{right}_{model}") for right in ("view", "change"))
+    """As the page itself would say."""
+    return admin.site._registry[apps.get_model(label)].has_view_or_change_permission(request)
 
 
 def _others(request: HttpRequest) -> list[Item]:
     """What apps registered that has no place above."""
-    from django.contrib import admin
-
     placed = {label for _, items in GROUPS for _, _, label in items}
     labels = {f"{model._meta.app_label}.{model._meta.model_name}": model for model in admin.site._registry}
     hidden = {label for label in labels if label.startswith("django_celery_beat.")}

@@ -1,5 +1,6 @@
 """The review queue: what is suggested, faces side by side, answered by buttons or keys."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
-from portrait.console.acting import back_to, require, told
+from portrait.console.acting import back_to, names_people, require, told
 from portrait.console.bulk import CHANGE
 from portrait.console.filters import PersonFilter
 from portrait.console.telling import rights_to_undo
@@ -62,6 +63,7 @@ class Card:
     yes: str
     no: str
     warning: str
+    mark: str
 
 
 class KindFilter(SimpleListFilter):
@@ -159,6 +161,9 @@ class ReviewAdmin(KeysetAdmin[Suggestion]):
             do(suggestion)
         return redirect(back_to(request, reverse("admin:curation_suggestion_changelist")))
 
+    def has_view_permission(self, request: HttpRequest, obj: Suggestion | None = None) -> bool:
+        return names_people(request) and super().has_view_permission(request, obj)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -192,9 +197,15 @@ def _answer(request: HttpRequest, suggestion: Suggestion) -> None:
         raise ConflictError("There is no such answer.")
 
 
+def mark_of(suggestion: Suggestion) -> str:
+    """Of whom it asks: others by now, another mark."""
+    return hashlib.sha256(repr(suggestion.identities).encode()).hexdigest()[:16]
+
+
 def _require_as_shown(request: HttpRequest, suggestion: Suggestion) -> None:
-    """Nobody merges more people than the page said."""
-    if request.POST.get("people", str(len(suggestion.identities))) != str(len(suggestion.identities)):
+    """Nobody merges others than the page showed, nor moves a portrait to somebody else."""
+    mark = mark_of(suggestion)
+    if request.POST.get("people", mark) != mark:
         raise ConflictError("Other people are in question by now: look again, and answer then.")
 
 
@@ -230,4 +241,5 @@ def _card(row: Suggestion, people: dict[UUID, Subject], portraits: dict[UUID, Po
         yes=_yes(row),
         no=NO.get(Kind(row.kind), "Leave it"),
         warning=f"Make all {len(row.identities):,} people one? {PEOPLE_SHOWN} of them are shown here.",
+        mark=mark_of(row),
     )

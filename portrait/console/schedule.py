@@ -95,8 +95,8 @@ def in_words(span: timedelta) -> str:
     for size, unit in ((86_400, "day"), (3600, "h"), (60, "min")):
         if seconds >= size and seconds % size == 0:
             number = int(seconds // size)
-            return f"{number} {unit}{'s' if unit == 'day' and number > 1 else ''}"
-    return f"{seconds:g} s"
+            return f"{number}\N{NO-BREAK SPACE}{unit}{'s' if unit == 'day' and number > 1 else ''}"
+    return f"{seconds:g}\N{NO-BREAK SPACE}s"
 
 
 @admin.register(PeriodicTask)

@@ -60,7 +60,13 @@ def first_problem(detail: Any, path: str = "") -> tuple[str, str]:
     return path, str(detail)
 
 
-def _from_drf(error: exceptions.APIException) -> Response:
+def _readable(view: Any) -> str:
+    """What a view reads, in words."""
+    media = dict.fromkeys(parser.media_type for parser in getattr(view, "parser_classes", ()))
+    return f"Send {' or '.join(media)}." if media else ""
+
+
+def _from_drf(error: exceptions.APIException, view: Any) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, exceptions.ValidationError):
         field, message = first_problem(error.detail)
@@ -69,6 +75,8 @@ def _from_drf(error: exceptions.APIException) -> Response:
         headers["WWW-Authenticate"] = header
     if (wait_s := getattr(error, "wait", None)) is not None:
         headers["Retry-After"] = str(int(wait_s) + 1)
+    if isinstance(error, exceptions.UnsupportedMediaType):
+        return Response(error_body("unsupported_media_type", f"{error.detail} {_readable(view)}".strip()), 415)
     if isinstance(error, exceptions.NotAuthenticated):
         return Response(error_body("not_authenticated", KEY_NEEDED), error.status_code, headers=headers)
     code = error.get_codes()
@@ -97,7 +105,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         case inference_errors.InferenceError():
             return _from_inference(error)
         case exceptions.APIException():
-            return _from_drf(error)
+            return _from_drf(error, context.get("view"))
         case _:
             return _from_django(error)
 

@@ -28,6 +28,17 @@ class Refusal:
     body: dict[str, Any]
 
 
+LENGTH_REQUIRED = Refusal(
+    411,
+    {
+        "error": {
+            "code": "length_required",
+            "message": "Send the body with the header Content-Length, not in chunks (Transfer-Encoding: chunked).",
+        }
+    },
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Larger:
     """What one address takes beyond the limit of all others, from those whom `admit` knows before the body is read.
@@ -78,6 +89,8 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        if self._is_of_unknown_length(scope):
+            return await self._tell(send, LENGTH_REQUIRED)
         larger = self._larger.get((scope.get("method", ""), scope.get("path", "")))
         if larger is None or self._announced(scope) <= self._max_bytes:
             known = self._claims_to_be_somebody(scope)
@@ -132,6 +145,12 @@ class BodyLimit:
     def _announced(scope: Scope) -> int:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         return int(length) if length.isdigit() else 0
+
+    @staticmethod
+    def _is_of_unknown_length(scope: Scope) -> bool:
+        """Django would take such a body for an empty one."""
+        headers = dict(scope["headers"])
+        return b"transfer-encoding" in headers and b"content-length" not in headers
 
     def _claims_to_be_somebody(self, scope: Scope) -> bool:
         return any(

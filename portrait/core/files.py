@@ -58,6 +58,21 @@ def write_file(field: FieldFile, name: str, data: "bytes | File[bytes]") -> None
         written.append((field.storage, str(field.name)))
 
 
+@contextmanager
+def written_first(field: FieldFile, name: str, data: "bytes | File[bytes]") -> Iterator[None]:
+    """`write_file` before the transaction of its row, for what takes long to write; deleted again if that fails.
+
+    What is done inside must not fail once it is committed: its hooks are robust ones. A process that dies in between
+    leaves a file that no row names, for `upkeep integrity` to find.
+    """
+    write_file(field, name, data)
+    try:
+        yield
+    except BaseException:
+        _delete(stored(field))
+        raise
+
+
 def stored(*fields: FieldFile) -> list[StoredFile]:
     """The files of these fields, to be handed to `delete_on_commit` after the fields were emptied."""
     return [(field.storage, str(field.name)) for field in fields if field]

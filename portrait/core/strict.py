@@ -23,6 +23,15 @@ class StrictSerializer(serializers.Serializer[Any]):
             self._refuse_unknown(data)
         return super().to_internal_value(data)
 
+    def get_fields(self) -> dict[str, Any]:
+        """The fields; those that know their choices name them where they refuse another."""
+        fields = super().get_fields()
+        for field in fields.values():
+            if isinstance(field, serializers.ChoiceField):
+                known = ", ".join(str(choice) for choice in field.choices if choice != "").replace("%", "%%")
+                field.error_messages["invalid_choice"] = f"'{{input}}' is not one of: {known}."
+        return fields
+
     def _refuse_unknown(self, data: Mapping[Any, Any]) -> None:
         fields, indexed = self.fields, isinstance(data, QueryDict)
         for key in data:
@@ -30,7 +39,7 @@ class StrictSerializer(serializers.Serializer[Any]):
             if indexed and isinstance(fields.get(name.partition("[")[0]), serializers.ListField):
                 continue  # of a form, `cameras[0]` is a part of `cameras`
             if name not in fields and name not in self.also:
-                known = sorted({name for name, field in fields.items() if not field.read_only} | self.also)
+                known = sorted(name for name, field in fields.items() if not field.read_only)
                 raise serializers.ValidationError(
                     {name[:100]: f"This is not known here. Known are: {', '.join(known)}."}
                 )

@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 import numpy as np
@@ -30,10 +31,12 @@ SAME_PICTURE = 0.999
 PAIRS_EACH = 3
 """So many questions name one person: those after them are asked when these are answered."""
 MOST_OPEN = 1000
-"""So many pairs of a collection wait for an answer, the likeliest; the others follow as these are answered."""
+"""So many questions of a kind are open in a collection, the likeliest; others follow as these are answered."""
 LARGEST_PART = 3000
 """Larger parts of the graph are taken apart at their longest edges."""
 READ = 2000
+AT_ONCE = 100
+"""So many pairs are looked up at a time: were the two ever seen together?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +147,22 @@ def pair_proposals(collection: Collection, grouped: Iterable[Proposal]) -> list[
     calibration = calibration_of(collection)
     clustered = {key for each in grouped for key in each.identities}
     named, found = Counter[UUID](), list[Edge]()
-    for edge, unknown in _pair_edges(collection, calibration.distance(PAIRS_FROM)):
-        if unknown and not clustered.isdisjoint(edge.pair):
-            continue
-        if max(named[key] for key in edge.pair) < PAIRS_EACH:
-            named.update(edge.pair)
-            found.append(edge)
-        if len(found) >= MOST_OPEN:
-            break
-    return [_pair(edge, calibration, same) for edge, same in _with_same_pictures(_may_be_one(found))]
+    asked = (
+        edge
+        for edge, unknown in _pair_edges(collection, calibration.distance(PAIRS_FROM))
+        if not unknown or clustered.isdisjoint(edge.pair)
+    )
+    while len(found) < MOST_OPEN and (some := list(islice(asked, AT_ONCE))):
+        for edge in _may_be_one([edge for edge in some if _is_free(edge, named)]):
+            if _is_free(edge, named) and len(found) < MOST_OPEN:
+                named.update(edge.pair)
+                found.append(edge)
+    return [_pair(edge, calibration, same) for edge, same in _with_same_pictures(found)]
+
+
+def _is_free(edge: Edge, named: Counter[UUID]) -> bool:
+    """Whether neither of the two is asked about often enough."""
+    return max(named[key] for key in edge.pair) < PAIRS_EACH
 
 
 def _pair_edges(collection: Collection, farthest: float) -> Iterator[tuple[Edge, bool]]:
@@ -165,9 +175,7 @@ def _pair_edges(collection: Collection, farthest: float) -> Iterator[tuple[Edge,
 
 
 def _may_be_one(found: list[Edge]) -> list[Edge]:
-    apart: set[Pair] = set()
-    for start in range(0, len(found), 100):
-        apart |= apart_among({key for edge in found[start : start + 100] for key in edge.pair})
+    apart = apart_among({key for edge in found for key in edge.pair})
     return [edge for edge in found if edge.pair not in apart]
 
 

@@ -1,5 +1,6 @@
 """Reads of suggestions: which a caller may see, what they name, and whether they still make sense."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -38,12 +39,12 @@ def distinct_among(identity_ids: Iterable[UUID]) -> set[Pair]:
 class Facts:
     """What is known now of the subjects of suggestions, with those whom they were merged into.
 
-    portraits: the live ones, and whose they are.
+    portraits: the live ones, and whose they are. distinct: of each person who is said to be another.
     """
 
     identities: dict[UUID, Identity]
     portraits: dict[UUID, UUID]
-    distinct: set[Pair]
+    distinct: dict[UUID, set[UUID]]
 
     def visible(self, identity_id: UUID) -> bool:
         found = self.identities.get(identity_id)
@@ -61,11 +62,8 @@ class Facts:
 
     def apart(self, identity_ids: Sequence[UUID]) -> bool:
         """Whether two of these are known to be two people."""
-        return any(
-            in_order(one, two) in self.distinct
-            for index, one in enumerate(identity_ids)
-            for two in identity_ids[index + 1 :]
-        )
+        people = set(identity_ids)
+        return any(not people.isdisjoint(self.distinct.get(key, ())) for key in people)
 
     def overtaken(self, suggestion: Suggestion) -> str | None:
         """Why the question does not arise any more, as a code; None: it does."""
@@ -90,7 +88,10 @@ def facts_of(suggestions: Iterable[Suggestion]) -> Facts:
         identities |= Identity.objects.in_bulk(wanted)
         wanted = {row.merged_into_id for row in identities.values() if row.merged_into_id} - identities.keys()
     live = Portrait.objects.filter(pk__in={key for row in rows for key in row.portraits}, deleted_at=None)
-    return Facts(identities, dict(live.values_list("pk", "identity_id")), distinct_among(identities))
+    apart: dict[UUID, set[UUID]] = defaultdict(set)
+    for one, two in distinct_among(identities):
+        apart[one].add(two)
+    return Facts(identities, dict(live.values_list("pk", "identity_id")), apart)
 
 
 def naming(identity_ids: Iterable[UUID]) -> Q:

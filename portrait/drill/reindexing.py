@@ -37,7 +37,8 @@ ENROL_EVERY_S, ASK_EVERY_S = 1.0, 0.2
 
 @dataclass(slots=True)
 class Outcome:
-    """What the drill gave. unanswered: searches during the restart; they were asked again."""
+    """What the drill gave. unanswered: searches from the restart to the first answer after it; they were asked again.
+    At any other time every one has to be answered."""
 
     state: str = ""
     kills: int = 0
@@ -68,6 +69,7 @@ class ReindexDrill:
         self._count = SHORT_PORTRAITS if short else PORTRAITS
         self._console, self._address = console, address
         self._victims, self._stop, self._outcome = Victims(), threading.Event(), Outcome()
+        self._outage, self._is_back = threading.Event(), threading.Event()
         self._probes = [photo for photo in built_in().probes if photo.expected and "unknown" not in photo.expected]
 
     def run(self) -> Outcome:
@@ -119,7 +121,9 @@ class ReindexDrill:
             self._say(f"{now} vectors are made: {self._victims.slow_worker_killed()}")
             outcome.kills += 1
             if outcome.kills == RESTART_AFTER:
+                self._outage.set()
                 self._say(f"Postgres {self._victims.postgres_restarted()}")
+                self._is_back.set()
                 outcome.postgres_restarts += 1
             made = asked(partial(_made, reindex))
 
@@ -132,19 +136,24 @@ class ReindexDrill:
             time.sleep(0.3)
 
     def _search(self, client: ApiClient) -> None:
-        """Ask who is in the demo's pictures, all the time. Whatever is answered has to be right."""
-        index = 0
+        """Ask who is in the demo's pictures, all the time. Whatever is answered has to be right; what is not is asked
+        again."""
+        outcome = self._outcome
         while not self._stop.wait(ASK_EVERY_S):
-            photo, index = self._probes[index % len(self._probes)], index + 1
+            photo, is_back = self._probes[outcome.searches % len(self._probes)], self._is_back.is_set()
             try:
                 faces = client.recognize(COLLECTION, photo.data)
-            except CommandError:  # an error's answer, or none: no wrong one
-                self._outcome.unanswered += 1
+            except CommandError as error:  # an error's answer, or none
+                outcome.unanswered += 1
+                if not self._outage.is_set():
+                    outcome.problems.append(f"a search was not answered while Postgres ran: {error}")
                 continue
-            self._outcome.searches += 1
+            outcome.searches += 1
+            if is_back:
+                self._outage.clear()
             wrong = _wrong_names(photo, faces)
             if wrong:
-                self._outcome.wrong.append(wrong)
+                outcome.wrong.append(wrong)
 
     def _enrol(self, collection: Collection) -> None:
         """Somebody new every second: their vectors must not be missed."""
@@ -168,6 +177,8 @@ class ReindexDrill:
         reindex.refresh_from_db()
         collection = Collection.objects.select_related("active_model").get(pk=reindex.collection_id)
         outcome.state = reindex.state
+        if self._outage.is_set():
+            outcome.problems.append("no search was answered after Postgres was restarted")
         outcome.portraits = Portrait.objects.filter(identity__collection=collection).count()
         for each in (model, reindex.from_model):
             found = gaps.count_gaps(collection.pk, each, reindex.from_model)
@@ -229,6 +240,6 @@ def lines(outcome: Outcome) -> list[str]:
         f"{outcome.searches} searches answered meanwhile, {len(outcome.wrong)} wrong; {outcome.unanswered} not "
         "answered, and asked again.",
         *(f"  {each}" for each in [*outcome.wrong[:20], *outcome.missing]),
-        *(f"Trouble: {problem}" for problem in outcome.problems),
+        *(f"Trouble: {problem}" for problem in outcome.problems[:20]),
     ]
     return [*told, "The drill is passed." if outcome.good else "THE DRILL IS NOT PASSED."]

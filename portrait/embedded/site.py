@@ -23,7 +23,7 @@ GROUP = "site"
 # More are answered 503 at once. Each request may take a thread, a decoded picture in memory and a body of 128 MB on
 # disk before it is known who sends it; connections that are only open count too.
 WEB_CONNECTIONS = 64
-WORKERS = {"worker": ("frames",), "worker-jobs": ("ingest", "scenes", "events"), "worker-slow": ("reindex",)}
+WORKERS = {"worker": ("frames",), "worker-jobs": ("ingest", "scenes", "history", "events"), "worker-slow": ("reindex",)}
 """Which worker takes which queues: however long frames queue up, enrolments and sweeps do not wait behind them."""
 THREADS = {"worker-slow": 2}
 """Few, where the work goes on for hours and must leave room for what people wait for."""

@@ -13,11 +13,15 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from inference.errors import ImageTooLargeError, InferenceError
+from portrait.audit.admin import principal_of_user
+from portrait.audit.models import Action
+from portrait.audit.services import record
 from portrait.core.admin_base import ModelAdmin
 from portrait.core.errors import PortraitError, SeveralFacesError
 from portrait.core.pipelines import codec_limits
 from portrait.gallery.face_choice import LARGEST
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
+from portrait.gallery.reports import log_resemblances
 from portrait.gallery.selectors import as_uuid, with_newest_portraits, with_portrait_counts
 from portrait.gallery.services import editing, identities, spaces
 from portrait.gallery.services.enrolment import PhotoReport, store_photos
@@ -196,6 +200,7 @@ class IdentityAdmin(ModelAdmin[Identity]):
             super().save_model(request, obj, form, change)
         photos: list[tuple[str, Prepared]] = getattr(request, "prepared_photos", [])
         reports = store_photos(identity=obj, prepared=[photo for _, photo in photos])
+        log_resemblances(principal=principal_of_user(request), collection_id=obj.collection_id, reports=reports)
         for (name, _), report in zip(photos, reports, strict=True):
             self._tell(request, name, report)
 
@@ -275,11 +280,17 @@ class CollectionAdmin(ModelAdmin[Collection]):
         return self._delete_view(request, object_id, extra_context)  # type: ignore[attr-defined]
 
     def delete_model(self, request: HttpRequest, obj: Collection) -> None:
+        record(
+            principal=principal_of_user(request),
+            action=Action.ERASE,
+            collection_id=obj.pk,
+            details={"everybody": True},
+        )
         identities.delete_collection(collection=obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Collection]") -> None:
         for collection in queryset:
-            identities.delete_collection(collection=collection)
+            self.delete_model(request, collection)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"active_model": identities.default_embedding_model().pk}

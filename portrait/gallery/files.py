@@ -8,7 +8,7 @@ from django.dispatch import receiver
 
 from portrait.core.files import delete_on_commit, stored
 from portrait.gallery.models import Collection, Identity, Portrait
-from portrait.jobs.services import erase_jobs, forget_portrait
+from portrait.jobs.removal import erase_jobs, forget_portrait
 
 
 @receiver(post_delete, sender=Portrait)

@@ -1,8 +1,13 @@
 """How an enrolment's outcome is told: the same JSON in an answer and in a job's result."""
 
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
+from portrait.audit.models import Action
+from portrait.audit.services import record
 from portrait.core.errors import problem_json
+from portrait.core.principal import Principal
 from portrait.gallery.models import Identity, Portrait
 from portrait.gallery.selectors import Candidate
 from portrait.gallery.services.enrolment import PhotoReport
@@ -45,3 +50,24 @@ def report_json(report: PhotoReport) -> dict[str, Any]:
             for warning in report.warnings
         ],
     }
+
+
+def log_resemblances(
+    *, principal: Principal, collection_id: UUID, reports: Iterable[PhotoReport], **details: Any
+) -> None:
+    """Who is told whom an enrolled face resembles has searched for it: an entry of the audit log a picture, before the
+    report is handed out.
+
+    Raises:
+        AuditUnavailableError: it cannot be written; then the report is not to be told.
+    """
+    for report in reports:
+        if report.warnings and report.portrait is not None:
+            record(
+                principal=principal,
+                action=Action.SEARCH,
+                collection_id=collection_id,
+                probe_sha256=report.portrait.sha256,
+                details={"enrolment": True, "named": len(report.warnings), **details},
+                identities=[warning.candidate.identity.pk for warning in report.warnings],
+            )

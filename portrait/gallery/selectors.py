@@ -176,7 +176,9 @@ def with_newest_portraits(identities: "QuerySet[Identity]", count: int) -> "Quer
 
 def visible_portraits(principal: Principal) -> "QuerySet[Portrait]":
     """The portraits a caller may see."""
-    portraits = Portrait.objects.select_related("identity").filter(deleted_at=None, identity__deleted_at=None)
+    portraits = Portrait.objects.select_related("identity").filter(
+        deleted_at=None, identity__deleted_at=None, identity__merged_into=None
+    )
     if principal.collection_ids is None:
         return portraits
     return portraits.filter(identity__collection_id__in=principal.collection_ids)
@@ -241,30 +243,35 @@ def nearest_identities(
     Identities are ranked, not portraits: rows are read on until there are `top_k` of them, or the rows are
     too far away, so that one person with many portraits never takes all places.
     """
-    calibration, exclude = calibration_of(collection), list(exclude)
-    farthest = calibration.distance(min_similarity)
+    calibration, excluded = calibration_of(collection), list(exclude)
+    farthest, decided = calibration.distance(min_similarity), calibration.distance(DECISION) + 1e-6
+    while True:
+        best = _best_people(collection, vector, top_k, farthest, excluded)
+        answerable = Identity.objects.filter(deleted_at=None, merged_into=None)  # whatever their vectors say
+        identities = answerable.annotate(rejecting=rejections.has_any()).in_bulk(list(best))
+        gone = best.keys() - identities.keys()  # merged at this moment: by now their portraits are somebody else's
+        rejecting = {key: best[key] for key, row in identities.items() if row.rejecting}
+        dropped = gone | set(rejections.overruled(collection, vector, rejecting, farthest=decided))
+        if not dropped:
+            break
+        excluded += dropped
+    return [Candidate(identities[key], distance, calibration.similarity(distance)) for key, distance in best.items()]
+
+
+def _best_people(
+    collection: Collection, vector: NDArray[np.float32], top_k: int, farthest: float, excluded: list[uuid.UUID]
+) -> dict[uuid.UUID, float]:
+    """The nearest people with the distances of their nearest portraits, in order; at most `top_k`."""
     limit, best = max(FIRST_ROWS, ROWS_A_PLACE * top_k), dict[uuid.UUID, float]()
     while True:
-        rows = _nearest_rows(collection, vector, limit, exclude)
+        rows = _nearest_rows(collection, vector, limit, excluded)
         for identity_id, distance in rows:
             if distance <= farthest + 1e-6:
                 best.setdefault(identity_id, distance)
         exhausted = len(rows) < limit or rows[-1][1] > farthest
         if len(best) >= top_k or exhausted or limit >= MOST_ROWS:
-            break
+            return dict(list(best.items())[:top_k])
         limit *= 4
-    answerable = Identity.objects.filter(deleted_at=None, merged_into=None)  # whatever their vectors say
-    identities = answerable.annotate(rejecting=rejections.has_any()).in_bulk(list(best)[:top_k])
-    rejecting = {key: best[key] for key, row in identities.items() if row.rejecting}
-    dropped = rejections.overruled(collection, vector, rejecting, farthest=calibration.distance(DECISION) + 1e-6)
-    if dropped:
-        exclude = [*exclude, *dropped]
-        return nearest_identities(collection, vector, top_k=top_k, min_similarity=min_similarity, exclude=exclude)
-    return [
-        Candidate(identities[identity_id], distance, calibration.similarity(distance))
-        for identity_id, distance in list(best.items())[:top_k]
-        if identity_id in identities
-    ]
 
 
 def likeness_to(identity: Identity, collection: Collection, vector: NDArray[np.float32]) -> Candidate | None:
@@ -286,4 +293,17 @@ def find_identity(principal: Principal, identity_id: str) -> Identity:
     try:
         return with_portrait_counts(visible_identities(principal)).get(id=identity_id)
     except (Identity.DoesNotExist, ValidationError, ValueError):
-        raise NotFoundError("There is no such identity.") from None
+        raise NotFoundError(_whereabouts(principal, identity_id)) from None
+
+
+def _whereabouts(principal: Principal, identity_id: str) -> str:
+    """Why there is nobody with an id that the caller may have had from us."""
+    wanted = as_uuid(identity_id)
+    gone = Identity.objects.filter(pk=wanted).first() if wanted else None
+    if gone is None or not principal.may_reach(gone.collection_id):
+        return "There is no such identity."
+    if gone.merged_into_id is not None:
+        return f"This identity was merged into {gone.merged_into_id}."
+    if gone.deleted_at is not None:
+        return f"This identity is deleted: POST /api/v1/identities/{gone.pk}/restore brings it back."
+    return "There is no such identity."

@@ -7,12 +7,11 @@ from typing import Any
 from celery import shared_task
 from django.db import transaction
 
-from portrait.audit.models import Action
-from portrait.audit.services import record, system
+from portrait.audit.services import asked_by
 from portrait.core.errors import NotFoundError
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity
-from portrait.gallery.reports import report_json
+from portrait.gallery.reports import log_resemblances, report_json
 from portrait.gallery.services import identities
 from portrait.gallery.services.enrolment import store_photo
 from portrait.gallery.services.people import survivor
@@ -65,21 +64,29 @@ class EnrolHandler:
         return prepared
 
     def store(self, item: JobItem, prepared: PreparedPhoto) -> dict[str, Any]:
-        subject_id = item.job.subject_id
-        identity = Identity.objects.filter(id=subject_id).first() if subject_id else None
-        if identity is None:
-            raise NotFoundError("The identity was deleted before this picture was enrolled.")
-        identity = survivor(identity)
-        report = store_photo(identity=identity, photo=prepared, index=item.index)
-        if report.warnings:  # the result tells whom the face resembles: a search
-            record(
-                principal=system("enrolment"),
-                action=Action.SEARCH,
-                collection_id=identity.collection_id,
-                details={"enrolment": True, "named": len(report.warnings), "job": str(item.job_id)},
-                identities=[each.candidate.identity.pk for each in report.warnings],
-            )
+        identity = _owner(item.job)
+        try:
+            report = store_photo(identity=identity, photo=prepared, index=item.index)
+        except NotFoundError:
+            into = _owner(item.job)
+            if into == identity:
+                raise
+            identity = into  # merged at this very moment
+            report = store_photo(identity=identity, photo=prepared, index=item.index)
+        log_resemblances(
+            principal=asked_by(item.job.api_key_id, "enrolment"),
+            collection_id=identity.collection_id,
+            reports=[report],
+            job=str(item.job_id),
+        )
         return _to_keep(report_json(report))
+
+
+def _owner(job: Job) -> Identity:
+    identity = Identity.objects.filter(id=job.subject_id).first() if job.subject_id else None
+    if identity is None:
+        raise NotFoundError("The identity was deleted before this picture was enrolled.")
+    return survivor(identity)
 
 
 def _to_keep(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Jobs for people: progress, errors by item, cancel."""
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from portrait.core.admin_base import ModelAdmin, TabularInline
 from portrait.core.errors import PortraitError
-from portrait.jobs import selectors, services, tasks
+from portrait.jobs import removal, selectors, services, tasks
 from portrait.jobs.models import Job, JobItem
 
 
@@ -79,9 +81,15 @@ class JobAdmin(ModelAdmin[Job]):
             except PortraitError as error:
                 self.message_user(request, f"{job}: {error.message}", messages.WARNING)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Its items are not told one by one: they may be a hundred thousand."""
+        told = [f"{job}, with its items" for job in objs]
+        needed = set() if self.has_delete_permission(request) else {"job"}
+        return told, {"jobs": len(told)}, needed, []
+
     def delete_model(self, request: HttpRequest, obj: Job) -> None:
-        services.delete_job(job=obj)
+        removal.delete_job(job=obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         for job in queryset:
-            services.delete_job(job=job)
+            removal.delete_job(job=job)

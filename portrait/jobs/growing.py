@@ -1,15 +1,12 @@
 """Jobs whose work becomes known as it goes, and items that take many steps."""
 
-from datetime import timedelta
-
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
 from portrait.core.errors import ConflictError
-from portrait.jobs.models import ItemState, Job, JobItem
-from portrait.jobs.services import LeaseLostError
+from portrait.jobs.models import Job, JobItem
+from portrait.jobs.services import extend_lease
 
 
 def add_items(*, job: Job, count: int) -> list[JobItem]:
@@ -30,12 +27,9 @@ def add_items(*, job: Job, count: int) -> list[JobItem]:
 
 
 def renew_lease(*, item: JobItem) -> None:
-    """Keep a claimed item for another lease's time: for work of many steps that goes well.
+    """`extend_lease` for work of many steps, each of which may be what made earlier workers vanish: they stay counted.
 
     Raises:
         LeaseLostError: the item went to another worker meanwhile, or was erased.
     """
-    until = timezone.now() + timedelta(seconds=settings.PORTRAIT.job_lease_s)
-    own = JobItem.objects.filter(id=item.id, state=ItemState.RUNNING, lease=item.lease)
-    if not own.update(leased_until=until):
-        raise LeaseLostError(str(item))
+    extend_lease(item=item, forgive=False)

@@ -178,14 +178,16 @@ def give_back(*, item: JobItem, pause_s: float, failed: bool) -> None:
         raise LeaseLostError(str(item))
 
 
-def extend_lease(*, item: JobItem) -> None:
-    """Keep a claimed item for longer: it takes its time. It lives, so it is not what made earlier workers vanish.
+def extend_lease(*, item: JobItem, forgive: bool = True) -> None:
+    """Keep a claimed item for longer: it takes its time. forgive: it lives, so it is not what made earlier workers
+    vanish.
 
     Raises:
         LeaseLostError: the item went to another worker meanwhile, or was erased.
     """
     until = timezone.now() + timedelta(seconds=settings.PORTRAIT.job_lease_s)
-    if not _owned(item).update(leased_until=until, crashes=0):
+    forgiven = {"crashes": 0} if forgive else {}
+    if not _owned(item).update(leased_until=until, **forgiven):
         raise LeaseLostError(str(item))
 
 
@@ -252,53 +254,3 @@ def take_for_enqueueing(items: "QuerySet[JobItem]") -> list[int]:
 def park(*, item_ids: Sequence[int]) -> None:
     """Note that the broker did not take these items: they wait in the ledger."""
     JobItem.objects.filter(id__in=item_ids, state=ItemState.WAITING).update(paused_until=timezone.now())
-
-
-def delete_ended(*, jobs: "QuerySet[Job]", batch: int = 500, most: int = 20_000) -> int:
-    """Remove jobs that ended, in small transactions, at most so many at a time; answers how many."""
-    removed = 0
-    while removed < most:
-        ids = list(jobs.exclude(finished_at=None).order_by("finished_at").values_list("id", flat=True)[:batch])
-        if not ids:
-            break
-        _delete_jobs(Job.objects.filter(id__in=ids))
-        removed += len(ids)
-    return removed
-
-
-def delete_job(*, job: Job) -> None:
-    """Remove a job, its items and what is left of its uploads."""
-    _delete_jobs(Job.objects.filter(id=job.id))
-
-
-def forget_portrait(*, subject_id: uuid.UUID, portrait_id: uuid.UUID) -> None:
-    """Empty the reports that describe a portrait that is gone."""
-    items = JobItem.objects.filter(job__subject_id=subject_id, result__portrait__id=str(portrait_id))
-    items.update(result={"status": "erased"})
-
-
-def erase_jobs(*, subject_id: uuid.UUID | None = None, collection_id: uuid.UUID | None = None) -> None:
-    """Remove all jobs about a person, or of a collection: items, results and uploads.
-
-    A worker that has one of their items at this moment stores nothing.
-
-    Raises:
-        ValueError: neither is named; that would be all jobs there are.
-    """
-    if (subject_id is None) == (collection_id is None):
-        raise ValueError("name the subject or the collection")
-    _delete_jobs(
-        Job.objects.filter(subject_id=subject_id) if subject_id else Job.objects.filter(collection_id=collection_id)
-    )
-
-
-def _delete_jobs(jobs: "QuerySet[Job]") -> None:
-    with transaction.atomic():
-        job_ids = list(jobs.values_list("id", flat=True))
-        # Locked: a worker that is about to end an item ends it first, or finds it gone.
-        items = list(
-            JobItem.objects.select_for_update(of=("self",)).filter(job_id__in=job_ids).only("upload").order_by("id")
-        )
-        delete_on_commit(stored(*(item.upload for item in items)))
-        JobItem.objects.filter(job_id__in=job_ids).delete()
-        Job.objects.filter(id__in=job_ids).delete()

@@ -12,8 +12,9 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from inference.errors import ImageError, InferenceError
+from portrait.audit.services import AuditUnavailableError
 from portrait.core.errors import PortraitError
-from portrait.jobs import selectors, services, uploads
+from portrait.jobs import removal, selectors, services, uploads
 from portrait.jobs.models import Job, JobItem
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ def _do(item: JobItem) -> None:
         services.process(item=item)
     except services.LeaseLostError:
         raise
+    except AuditUnavailableError as error:
+        _wait(item, error.code, error.message)
     except PortraitError as error:
         services.fail(item=item, code=error.code, message=error.message, details=error.details)
     except ImageError as error:
@@ -164,5 +167,5 @@ def queue_length(queue: str) -> int:
 @shared_task
 def purge() -> None:
     """Remove jobs that ended long ago, their reports are not kept for ever; and uploads that belong to no item."""
-    services.delete_ended(jobs=selectors.finished_before(KEEP_JOBS))
+    removal.delete_ended(jobs=selectors.finished_before(KEEP_JOBS))
     uploads.remove_orphaned()

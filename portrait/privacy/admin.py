@@ -3,11 +3,14 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
+from portrait.audit.admin import principal_of_user
 from portrait.privacy.models import ErasureProof, RetentionReport, RetentionRule, SubjectExport
+from portrait.privacy.services.rules import remove_rule, save_rule
 
 
 class ReadOnly(ModelAdmin):
@@ -30,6 +33,16 @@ class RetentionRuleAdmin(ModelAdmin):
     list_display = ["purpose", "collection", "days", "updated_at"]
     list_filter = ["purpose"]
     list_select_related = ["collection"]
+
+    def save_model(self, request: HttpRequest, obj: RetentionRule, form: Any, change: bool) -> None:
+        save_rule(rule=obj, principal=principal_of_user(request))
+
+    def delete_model(self, request: HttpRequest, obj: RetentionRule) -> None:
+        remove_rule(rule=obj, principal=principal_of_user(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[RetentionRule]") -> None:
+        for rule in queryset:
+            self.delete_model(request, rule)
 
 
 @admin.register(RetentionReport)

@@ -3,10 +3,12 @@
 import secrets
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 
+from portrait.audit.services import MIN_KEEP
 from portrait.core.models import BaseModel
 from portrait.gallery.models import Collection, Identity
 
@@ -103,6 +105,10 @@ class RetentionRule(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.purpose}: {self.days} days"
+
+    def clean(self) -> None:
+        if self.purpose == Purpose.AUDIT and self.days is not None and self.days < MIN_KEEP.days:
+            raise ValidationError({"days": f"Entries of the audit log are kept for at least {MIN_KEEP.days} days."})
 
 
 class RetentionReport(models.Model):

@@ -1,5 +1,6 @@
 """Reads of exports, proofs and rules; whom a request about a person is about."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -43,6 +44,18 @@ def people_of(identity: Identity) -> list[UUID]:
         new = list(rows.order_by("pk").values_list("pk", flat=True))
         found += new
     return found
+
+
+def ends_of_merges(keys: Iterable[UUID]) -> dict[UUID, UUID]:
+    """Of many people at a time, as `people_of` of one: whoever was merged into one of them -> that one."""
+    ends = {key: key for key in keys}
+    new = list(ends)
+    while new:
+        rows = Identity.objects.filter(merged_into__in=new).exclude(pk__in=list(ends))
+        merged = dict(rows.values_list("pk", "merged_into_id"))
+        ends |= {part: ends[into] for part, into in merged.items() if into is not None}
+        new = list(merged)
+    return ends
 
 
 def visible_exports(principal: Principal) -> "QuerySet[SubjectExport]":

@@ -18,7 +18,7 @@ from portrait.gallery.models import EmbeddingModel
 from portrait.gallery.selectors import find_collection
 from portrait.reindex import selectors, tasks
 from portrait.reindex.models import Reindex, State
-from portrait.reindex.services import learning, retiring, starting, switching
+from portrait.reindex.services import ending, learning, retiring, starting, switching
 
 REINDEX_ID = OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
@@ -125,6 +125,10 @@ class SwitchSerializer(StrictSerializer):
     force = serializers.BooleanField(default=False, help_text="Although portraits have no vector: they are not found")
 
 
+class AbandonReindexSerializer(StrictSerializer):
+    """A body without fields."""
+
+
 class ReindexViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Reindex]):
     """Re-indexes of collections, newest first."""
 
@@ -133,7 +137,7 @@ class ReindexViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
     required_scope = Scope.ADMIN
 
     def get_queryset(self) -> "QuerySet[Reindex]":
-        rows = selectors.visible_reindexes(principal_of(self.request))
+        rows = selectors.with_progress(selectors.visible_reindexes(principal_of(self.request)))
         if self.action != "list":
             return rows
         asked = ReindexFilterSerializer(data=self.request.query_params)
@@ -147,13 +151,13 @@ class ReindexViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
     @extend_schema(parameters=[ReindexFilterSerializer])
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List re-indexes, newest first."""
-        starting.settle()
+        self._settle()
         return super().list(request, *args, **kwargs)
 
     @extend_schema(parameters=[REINDEX_ID])
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Show a re-index: how far it is, and its report."""
-        starting.settle()
+        self._settle()
         return super().retrieve(request, *args, **kwargs)
 
     @extend_schema(request=StartReindexSerializer, responses={202: ReindexSerializer})
@@ -190,6 +194,15 @@ class ReindexViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
         switching.roll_back(reindex)
         return Response(self._told(reindex))
 
+    @extend_schema(parameters=[REINDEX_ID], request=AbandonReindexSerializer, responses=ReindexSerializer)
+    @action(detail=True, methods=["post"])
+    def abandon(self, request: Request, pk: str) -> Response:
+        """Give up a re-index that is ready: it is not switched, and makes room for another one."""
+        AbandonReindexSerializer(data=request.data).is_valid(raise_exception=True)
+        reindex = self._found(pk)
+        ending.abandon(reindex)
+        return Response(self._told(reindex))
+
     @extend_schema(parameters=[REINDEX_ID], request=None, responses={202: ReindexSerializer})
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str) -> Response:
@@ -199,8 +212,12 @@ class ReindexViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
         return Response(self._told(reindex), status=status.HTTP_202_ACCEPTED)
 
     def _found(self, pk: str) -> Reindex:
-        starting.settle()
+        self._settle()
         return selectors.find_reindex(principal_of(self.request), pk)
+
+    def _settle(self) -> None:
+        """Within the caller's reach; what somebody who stores vectors holds up is told the next time."""
+        ending.settle(principal_of(self.request).collection_ids, wait="1s")
 
     def _told(self, reindex: Reindex) -> Any:
         return ReindexSerializer(selectors.find_reindex(principal_of(self.request), reindex.pk)).data

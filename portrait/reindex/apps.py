@@ -10,8 +10,8 @@ class ReindexConfig(AppConfig):
     def ready(self) -> None:
         from portrait.jobs.registry import register
         from portrait.reindex.handlers import ReindexHandler, RetireHandler
+        from portrait.reindex.services.planning import REINDEX
         from portrait.reindex.services.retiring import RETIRE
-        from portrait.reindex.services.starting import REINDEX
 
         register(REINDEX, ReindexHandler())
         register(RETIRE, RetireHandler())

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -15,9 +16,9 @@ from portrait.gallery.indexes import build_partial_index, index_name
 from portrait.gallery.models import PortraitEmbedding
 from portrait.jobs.models import OPEN_STATES, JobItem
 from portrait.jobs.services import LeaseLostError, extend_lease
-from portrait.reindex import gaps
+from portrait.reindex import gaps, selectors
 from portrait.reindex.models import Chunk, Reindex, State
-from portrait.reindex.services import checking, retiring, starting, switching
+from portrait.reindex.services import checking, ending, retiring, switching
 from portrait.reindex.services.filling import Filled, Wanted, fill, fill_detections, fill_portraits
 from portrait.sightings.indexes import build_exemplar_index
 
@@ -89,8 +90,13 @@ def _do(reindex: Reindex, chunk: Chunk) -> Filled:
         reindex.collection_id, reindex.to_model, from_pictures=reindex.from_pictures, other=reindex.from_model
     )
     of_portraits = chunk.table == Chunk.Table.PORTRAITS
-    without = gaps.portraits_without if of_portraits else gaps.detections_without
-    rows: Any = without(reindex.collection_id, reindex.to_model).filter(pk__gte=chunk.first)
+    of = (reindex.collection_id, reindex.to_model)
+    rows: Any = (
+        gaps.portraits_without(*of)
+        if of_portraits
+        else gaps.detections_to_make(*of, from_pictures=reindex.from_pictures)
+    )
+    rows = rows.filter(pk__gte=chunk.first)
     if chunk.after:
         rows = rows.filter(pk__lt=chunk.after)
     return fill_portraits(wanted, rows) if of_portraits else fill_detections(wanted, rows)
@@ -106,25 +112,35 @@ def release_last(reindex_id: Any, *, besides: int | None = None) -> None:
 
 
 def _complete(reindex: Reindex) -> Filled:
-    """Catch up, build the indexes, check, and switch if all is well. Every step can be done again."""
+    """Catch up, build the indexes, check, and switch if all is well. Every step can be done again. Whoever cancels the
+    job meanwhile stops it before the next one; `ending.settle` notes that."""
     if reindex.state not in (State.BUILDING, State.CHECKING):
         return Filled()  # done before, by a worker that died right after
     new, old = reindex.to_model, reindex.from_model
     filled = fill(Wanted(reindex.collection_id, new, from_pictures=reindex.from_pictures, other=old))
-    build_partial_index(index_name(new), PortraitEmbedding, new, only="live")
-    build_exemplar_index(new)
+    builds = (
+        partial(build_partial_index, index_name(new), PortraitEmbedding, new, only="live"),
+        partial(build_exemplar_index, new),
+    )
+    for build in builds:
+        if selectors.is_cancelled(reindex):
+            return filled
+        build()
     Reindex.objects.filter(pk=reindex.pk, state=State.BUILDING).update(
         state=State.CHECKING, built_at=timezone.now(), updated_at=timezone.now()
     )
-    report = checking.check(reindex.collection, old, new)
+    report = checking.check(reindex.collection, old, new, from_pictures=reindex.from_pictures)
     against = checking.reasons_against(report)
-    report |= {"impossible": filled.impossible, "look_at": against}
+    report |= {"unusable": filled.impossible, "impossible": filled.impossible + report["missing"]["lost"]}
+    report["look_at"] = against
     Reindex.objects.filter(pk=reindex.pk).update(report=report, to_threshold=report["threshold"]["after"])
     if reindex.switch_itself and not against:
         try:
             switching.switch(reindex)
         except ConflictError as error:
             against = [error.message]
+    if selectors.is_cancelled(reindex):
+        return filled
     if against or not reindex.switch_itself:
         waiting = Reindex.objects.filter(pk=reindex.pk, state=State.CHECKING)
         waiting.update(state=State.READY, error="; ".join(against), updated_at=timezone.now())
@@ -145,6 +161,6 @@ class RetireHandler:
 
 def starting_again() -> None:
     """What a worker left half done: last items that nobody let go, ends that nobody noted."""
-    starting.settle()
+    ending.settle()
     for reindex in Reindex.objects.filter(state__in=[State.BUILDING, State.CHECKING]):
         release_last(reindex.pk)

@@ -15,7 +15,8 @@ from portrait.core.errors import NotFoundError
 from portrait.gallery.models import Collection, Identity
 from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.registry import Handler
-from portrait.jobs.services import create_job, delete_ended
+from portrait.jobs.removal import delete_ended
+from portrait.jobs.services import create_job
 from portrait.jobs.tasks import enqueue_job
 from portrait.scenes.models import PersonInResult
 from portrait.scenes.selectors import Subject, captions_of, segmentations_of, subject_of

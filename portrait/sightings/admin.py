@@ -58,7 +58,8 @@ class SightingAdmin(MadeByFrames, KeysetAdmin[Sighting]):
     readonly_fields = ["large_picture", "person", "duration", "alike", "is_open"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Sighting]":
-        return with_open(super().get_queryset(request)).select_related("best__track")
+        shown = super().get_queryset(request).filter(parked_at=None)
+        return with_open(shown).select_related("best__track")
 
     def get_search_results(
         self, request: HttpRequest, queryset: "QuerySet[Sighting]", search_term: str

@@ -40,7 +40,7 @@ def _kind(origin: Any) -> type[Model]:
 def delete_pictures_of_camera(sender: type[Camera], instance: Camera, **kwargs: Any) -> None:
     """Read here and now, under the lock: a cut-out may have been saved since the rows were collected."""
     lock_timelines([instance.pk])
-    rows = Sighting.objects.filter(camera=instance).exclude(picture="")
+    rows = Sighting.everything.filter(camera=instance).exclude(picture="")
     storage = Sighting._meta.get_field("picture").storage
     for name in rows.values_list("picture", flat=True).iterator(CHUNK):
         delete_on_commit([(storage, str(name))])
@@ -54,4 +54,4 @@ def delete_picture(sender: type[Sighting], instance: Sighting, **kwargs: Any) ->
 def named(paths: Sequence[str]) -> set[str]:
     """Which of these files are pictures of sightings."""
     ids = [key for path in paths if (key := as_uuid(posixpath.basename(path)[:36])) is not None]  # see `sighting_path`
-    return set(Sighting.objects.filter(pk__in=ids).values_list("picture", flat=True)) & set(paths)
+    return set(Sighting.everything.filter(pk__in=ids).values_list("picture", flat=True)) & set(paths)

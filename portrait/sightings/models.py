@@ -128,7 +128,11 @@ class HistoryMove(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["change", "track"], name="one_move_a_track")]
-        indexes = [models.Index(fields=["change", "chunk"], name="move_by_chunk")]
+        indexes = [
+            models.Index(fields=["change", "chunk"], name="move_by_chunk"),
+            models.Index(fields=["before"], name="move_before"),
+            models.Index(fields=["after"], name="move_after"),
+        ]
 
     def __str__(self) -> str:
         return f"track {self.track_id} by change {self.change_id}"
@@ -171,8 +175,18 @@ def sighting_path(sighting: "Sighting", filename: str) -> str:
     return f"sightings/{sighting.camera_id}/{str(sighting.id)[:2]}/{sighting.id}.jpg"
 
 
+class HeldSightings(models.Manager["Sighting"]):
+    """Without those that are parked."""
+
+    def get_queryset(self) -> "models.QuerySet[Sighting]":
+        return super().get_queryset().filter(parked_at=None)
+
+
 class Sighting(BaseModel):
     """A person was there, on one camera, from `first_seen` to `last_seen` (capture times)."""
+
+    everything = models.Manager["Sighting"]()  # first: what erasure, files and the admin's relations go by
+    objects = HeldSightings()
 
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="+", db_index=False)
     camera = models.ForeignKey(Camera, on_delete=models.CASCADE, related_name="sightings", db_index=False)
@@ -186,17 +200,29 @@ class Sighting(BaseModel):
     picture = models.FileField(
         upload_to=sighting_path, blank=True, max_length=200, help_text="The best face, once its frame is gone."
     )
+    parked_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="Set: an edit of people left it without hits. Kept for the edit's undo, and shown nowhere.",
+    )
 
     class Meta:
         ordering = ["-first_seen", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["camera", "identity", "first_seen"], name="one_sighting_a_beginning")
+            models.UniqueConstraint(
+                fields=["camera", "identity", "first_seen"],
+                name="one_sighting_a_beginning",
+                condition=models.Q(parked_at=None),
+            )
         ]
         indexes = [
             models.Index(fields=["-first_seen", "-id"], name="sighting_newest"),
             models.Index(fields=["collection", "-first_seen", "-id"], name="sighting_collection"),
             models.Index(fields=["camera", "-first_seen", "-id"], name="sighting_camera"),
             models.Index(fields=["camera", "identity", "last_seen"], name="sighting_touching"),
+            models.Index(
+                fields=["camera", "parked_at"], name="sighting_parked", condition=models.Q(parked_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -153,17 +153,26 @@ def nearest_exemplars(scope: Scope, vector: NDArray[np.float32], limit: int) -> 
     rows = _exemplars(scope)
     distance = distance_to(scope.collection.active_model, vector)
     with transaction.atomic():
-        if rows.values("pk")[EXACT_BELOW : EXACT_BELOW + 1].exists():
-            with connection.cursor() as cursor:
-                # A planner without fresh statistics takes them for a few rows, and would rather sort them all.
-                cursor.execute(
-                    "SELECT set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_sort', 'off', true)",
-                    [str(SCAN_TUPLES)],
-                )
+        many = rows.values("pk")[EXACT_BELOW : EXACT_BELOW + 1].exists()
+        if many:
+            # A planner without fresh statistics takes them for a few rows, and would rather sort them all.
+            _configure(str(SCAN_TUPLES), "off")
         else:
             distance = ExpressionWrapper(distance + Value(0.0), FloatField())  # not what the index is made for
         found = rows.annotate(distance=distance).order_by("distance")
-        return list(found.values_list("detection_id", "distance")[:limit])
+        nearest = list(found.values_list("detection_id", "distance")[:limit])
+        if many:  # the caller's transaction may go on, as it was
+            _configure(None, None)
+        return nearest
+
+
+def _configure(scan_tuples: str | None, sort: str | None) -> None:
+    """For the rest of the transaction; None: as the session has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_sort', %s, true)",
+            [scan_tuples, sort],
+        )
 
 
 def sightings_around(detection_ids: Items[int]) -> dict[int, UUID | None]:

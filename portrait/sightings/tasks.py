@@ -30,7 +30,8 @@ def register_strangers() -> None:
 
 @shared_task
 def expire() -> None:
-    """Remove what the cameras' rules keep no longer."""
-    from portrait.sightings.services import retention
+    """Remove what the cameras' rules keep no longer; and bring on edits whose past was left half done."""
+    from portrait.sightings.services import history, retention
 
     retention.expire_due()
+    history.resume()

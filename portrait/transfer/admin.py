@@ -33,6 +33,7 @@ class ImportAdmin(_ReadOnly, KeysetAdmin[Import]):
     list_per_page = 20
     keyset_ordering = ("-created_at",)
     sortable_by = ()
+    fields = ["collection", "state", "files", "one_by_one", "job", "root", "face", "force", "created_at", "finished_at"]
     readonly_fields = ["state", "files", "one_by_one"]
 
     def complete(self, rows: list[Import]) -> None:
@@ -54,6 +55,12 @@ class ImportAdmin(_ReadOnly, KeysetAdmin[Import]):
     def one_by_one(self, run: Import) -> SafeString:
         address = reverse("admin:transfer_importfile_changelist", query={"run": run.pk})
         return format_html('<a href="{}">what became of each</a>', address)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Its files are not told one by one: they may be a hundred thousand."""
+        told = [f"{run}, with what became of each file" for run in objs]
+        needed = set() if self.has_delete_permission(request) else {"import"}
+        return told, {"imports": len(told)}, needed, []
 
     def delete_model(self, request: HttpRequest, obj: Import) -> None:
         delete_imports(run_ids=[obj.pk])

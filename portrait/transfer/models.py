@@ -19,6 +19,7 @@ class Import(BaseModel):
     force = models.BooleanField(default=False, help_text="Poor faces too.")
     sealed = models.BooleanField(default=False, help_text="No further part comes.")
     finished_at = models.DateTimeField(null=True, blank=True)
+    results = models.JSONField(null=True, help_text="Once it is over: how many files have which status.")
     # HMACs of what names those who were erased while it waited: nobody may come back out of a zip. See `erasure`.
     erased = ArrayField(models.CharField(max_length=64), default=list)
 

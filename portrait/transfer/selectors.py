@@ -56,9 +56,11 @@ def find_import(principal: Principal, import_id: str) -> Import:
 
 
 def counts_of(run_ids: list[UUID]) -> dict[UUID, dict[str, int]]:
-    """How many files of each import have which status; one query however many imports."""
-    counts = {run_id: dict.fromkeys(FileStatus.values, 0) for run_id in run_ids}
-    rows = ImportFile.objects.filter(run_id__in=run_ids).order_by().values_list("run_id", "status")
+    """How many files of each import have which status; two queries however many imports."""
+    ended = dict(Import.objects.filter(pk__in=run_ids, results__isnull=False).values_list("pk", "results"))
+    counts = {run_id: dict.fromkeys(FileStatus.values, 0) | (ended.get(run_id) or {}) for run_id in run_ids}
+    going_on = [run_id for run_id in run_ids if run_id not in ended]
+    rows = ImportFile.objects.filter(run_id__in=going_on).order_by().values_list("run_id", "status")
     for run_id, status, count in rows.annotate(count=Count("pk")):
         counts[run_id][status] = count
     return counts
@@ -115,8 +117,13 @@ def open_items(run: Import) -> int:
 
 
 def unfinished() -> "QuerySet[Import]":
-    """Imports that are not over, the oldest first."""
-    return Import.objects.filter(finished_at=None).order_by("created_at")
+    """Imports that are not over; those that nobody looked at for longest come first."""
+    return Import.objects.filter(finished_at=None).order_by("updated_at")
+
+
+def left_open(age: timedelta) -> "QuerySet[Import]":
+    """Imports whose parts are all done for long, and of which another was to come: who sent them was killed."""
+    return unfinished().filter(job__finished_at__lt=timezone.now() - age, sealed=False)
 
 
 def ended_before(age: timedelta) -> "QuerySet[Import]":

@@ -7,18 +7,21 @@ from typing import Any
 
 from celery import shared_task
 from django.db import transaction
+from django.utils import timezone
 
 from portrait.core.errors import NotFoundError
 from portrait.core.spool import remove_leftovers
 from portrait.jobs.growing import renew_lease
 from portrait.jobs.models import JobItem
 from portrait.transfer import selectors
-from portrait.transfer.models import ImportChunk, ImportPart
+from portrait.transfer.models import Import, ImportChunk, ImportPart
 from portrait.transfer.services import enrolling, erasure, imports, planning, storing
 from portrait.transfer.services.enrolling import Outcome
 
 KEEP_REPORTS = timedelta(days=30)
 KEEP_FAILED = timedelta(days=7)
+CLOSE_AFTER = timedelta(hours=1)
+"""An import by parts ends when none of them came for so long."""
 SETTLED_AT_ONCE = 200
 
 Work = tuple[ImportPart | ImportChunk, Sequence[Outcome]]
@@ -59,7 +62,10 @@ def tend() -> None:
     """Let imports go on that nobody pushes, end those that are over, remove old reports, and uploads that a killed
     process left."""
     remove_leftovers()
-    for run in selectors.unfinished().select_related("job")[:SETTLED_AT_ONCE]:
+    for run in selectors.left_open(CLOSE_AFTER):
+        imports.seal(run=run)
+    for run in selectors.unfinished()[:SETTLED_AT_ONCE]:
+        Import.objects.filter(pk=run.pk).update(updated_at=timezone.now())  # the others' turn
         imports.settle(run_id=run.id)
         imports.feed(run_id=run.id)
     erasure.scrub_waiting()

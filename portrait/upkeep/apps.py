@@ -16,4 +16,6 @@ class UpkeepConfig(AppConfig):
     name = "portrait.upkeep"
 
     def ready(self) -> None:
+        from portrait.upkeep import following  # noqa: F401  (connects the erasure)
+
         post_migrate.connect(_after_migrate, sender=self)

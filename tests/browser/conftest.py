@@ -1,13 +1,16 @@
 """A browser on a site: Django's live server and Debian's Chromium."""
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
+from django.test import Client
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -64,7 +67,6 @@ class Visit:
 
     def open(self, path: str) -> Any:
         self.page.goto(self.base + path)
-        self.page.wait_for_load_state("networkidle")
         return self.page
 
     def watch(self) -> None:
@@ -86,21 +88,34 @@ class Visit:
             self.faults.append(f"foreign host: {url}")
 
 
+@pytest.fixture(scope="module")
+def context_of(chromium: Any) -> Callable[[tuple[int, int]], Any]:
+    """A laptop's or a phone's profile: what pages are made of is loaded once a module, and not once a test."""
+
+    @functools.cache
+    def made(size: tuple[int, int]) -> Any:
+        phone = size == PHONE
+        viewport = {"width": size[0], "height": size[1]}
+        context = chromium.new_context(viewport=viewport, has_touch=phone, is_mobile=phone)
+        context.set_default_timeout(60_000)
+        return context
+
+    return made
+
+
 @pytest.fixture
-def visit(chromium: Any, live_server: Any, request: pytest.FixtureRequest) -> Iterator[Visit]:
+def visit(
+    context_of: Callable[[tuple[int, int]], Any], live_server: Any, request: pytest.FixtureRequest
+) -> Iterator[Visit]:
     """Signed in as `root`, on a laptop or (parametrised indirectly) on a phone; nothing may have gone wrong."""
-    User.objects.create_superuser("root", password="pw")
-    width, height = getattr(request, "param", DESKTOP)
-    phone = width == PHONE[0]
-    context = chromium.new_context(viewport={"width": width, "height": height}, has_touch=phone, is_mobile=phone)
-    context.set_default_timeout(60_000)
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", password="pw"))
+    context = context_of(getattr(request, "param", DESKTOP))
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
     made = Visit(context.new_page(), live_server.url)
     made.watch()
-    made.open("/admin/")
-    made.page.fill("[name=username]", "root")
-    made.page.fill("[name=password]", "pw")
-    made.page.click("button[type=submit]")
-    made.page.wait_for_url("**/admin/")
     yield made
-    context.close()
+    made.page.close()
+    context.clear_cookies()
     assert not made.faults

@@ -291,8 +291,13 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(
 
 
 @pytest.mark.parametrize("visit", [PHONE], indirect=True)
-def test_the_menu_opens_on_a_phone(visit: Visit) -> None:
+def test_somebody_signs_in_on_a_phone_and_opens_the_menu(visit: Visit) -> None:
+    visit.page.context.clear_cookies()
     page = visit.open("/admin/")
+    page.fill("[name=username]", "root")
+    page.fill("[name=password]", "pw")
+    page.click("button[type=submit]")
+    page.wait_for_url("**/admin/")
     page.evaluate("() => { document.querySelector('[x-on\\\\:click*=sidebarMobileOpen]').click() }")
     page.get_by_role("link", name=re.compile("People")).first.click()
     page.wait_for_url("**/admin/gallery/identity/")

@@ -7,7 +7,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from portrait.console.places import GROUPS, address_of, is_registered
 from portrait.gallery.models import Portrait
+from portrait.jobs.models import Job
 
 register = template.Library()
 
@@ -26,6 +28,17 @@ JOB_TITLES = {
 @register.filter
 def job_title(kind: str) -> str:
     return JOB_TITLES.get(kind) or kind.replace("-", " ").replace("_", " ").capitalize()
+
+
+@register.filter
+def in_words(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where a page is, called as in the sidebar: no name of an app, nor of a table."""
+    titles = {address_of(label): title for _, pages in GROUPS for title, _, label in pages if is_registered(label)}
+    named = [{**part, "title": titles.get(str(part.get("link")), part["title"])} for part in parts]
+    for part in named:
+        if isinstance(part["title"], Job):
+            part["title"] = job_title(part["title"].kind)
+    return named[1:] if len(named) > 1 else named  # the first is the app
 
 
 @register.simple_tag

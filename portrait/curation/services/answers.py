@@ -15,6 +15,7 @@ from portrait.curation.services.proposing import OPENED_AGAIN, refresh
 from portrait.gallery.models import Change, Identity, Portrait
 from portrait.gallery.services import editing, journal
 from portrait.gallery.services.journal import Actor
+from portrait.gallery.services.journal_edit import lock_people
 
 Edit = Callable[[], Iterable[Change | None]]
 
@@ -159,13 +160,27 @@ def _settle(suggestion: Suggestion, actor: Actor, action: str | None, into: UUID
         return []
     if wanted not in FOR_PORTRAITS:
         raise NotThisKindError(f"Portraits cannot be {wanted!r}; known are {', '.join(FOR_PORTRAITS)}.", field="action")
-    owner = Identity.objects.get(pk=suggestion.identities[0])
-    portraits = list(Portrait.objects.filter(pk__in=suggestion.portraits, deleted_at=None).order_by("pk"))
+    to = _destination(suggestion, into) if wanted == Action.MOVE else None
+    owner, portraits = _still_theirs(suggestion, to)
     if wanted == Action.DELETE:
         return [editing.delete_portrait(portrait=portrait, actor=actor) for portrait in portraits]
-    to = _destination(suggestion, into) if wanted == Action.MOVE else None
     # "Not this person": faces like this one are not named so from now on either.
     return [editing.reject(identity=owner, actor=actor, portrait=portrait, to=to) for portrait in portraits]
+
+
+def _still_theirs(suggestion: Suggestion, to: Identity | None) -> tuple[Identity, list[Portrait]]:
+    """The portraits in question, which nobody moves until the transaction ends.
+
+    Raises:
+        ConflictError: one was moved or deleted a moment ago.
+    """
+    mine = suggestion.identities[0]
+    owner = lock_people({mine, to.pk} if to else {mine}).get(mine)
+    portraits = Portrait.objects.filter(pk__in=suggestion.portraits, identity=owner, deleted_at=None).order_by("pk")
+    found = list(portraits) if owner else []
+    if owner is None or len(found) < len(suggestion.portraits):
+        raise ConflictError("The portraits of this suggestion changed meanwhile: look again.")
+    return owner, found
 
 
 def _destination(suggestion: Suggestion, into: UUID | None) -> Identity:

@@ -76,14 +76,15 @@ def _undone(answered: Iterable[Suggestion]) -> set[UUID]:
 
 def _again(row: Suggestion, proposal: Proposal, undone: bool) -> bool:
     """Found once more: new figures for an open question; one that was overtaken, or undone, is open again."""
-    told = {"score": proposal.score, "updated_at": timezone.now()}
+    told = {"score": proposal.score, "updated_at": timezone.now(), "details": proposal.details}
+    told["identities"] = list(proposal.identities)  # of a portrait also whose it may be, which others are by now
     same = Suggestion.objects.filter(pk=row.pk, state=row.state)
     if row.state == State.OPEN:
-        details = proposal.details | {key: row.details[key] for key in ("reason",) if key in row.details}
-        same.update(**told, details=details)
+        if row.kind in OF_PEOPLE and "reason" in row.details:
+            told["details"] = proposal.details | {"reason": row.details["reason"]}
+        same.update(**told)
     elif row.state == State.STALE or undone:
-        values = {"identities": list(proposal.identities), "details": proposal.details}
-        return bool(same.update(**OPENED_AGAIN, **told, **values))
+        return bool(same.update(**OPENED_AGAIN, **told))
     return False
 
 

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from portrait.core.database import still_there
 from portrait.curation.apart import seen_together
-from portrait.curation.grouping import cluster_proposals, pair_proposals
+from portrait.curation.grouping import MOST_OPEN, cluster_proposals, pair_proposals
 from portrait.curation.looking import Looked, Near, look
 from portrait.curation.models import OF_PEOPLE, Kind, Likeness, Scan, State, Suggestion
 from portrait.curation.people import living
@@ -70,7 +70,22 @@ def store_looked(*, collection: Collection, looked: Looked) -> int:
         _forget_unlike(collection, looked)
         _keep([_likeness(collection, pair, near, pair in together) for pair, near in sorted(looked.near.items())])
         _overtake_portraits(collection, looked)
-        return propose(collection_id=collection.pk, proposals=looked.proposals)
+        return propose(collection_id=collection.pk, proposals=_as_many_as_fit(collection, looked.proposals))
+
+
+def _as_many_as_fit(collection: Collection, proposals: Iterable[Proposal]) -> list[Proposal]:
+    """Of each kind no more than `MOST_OPEN` wait for an answer: what was asked already, and of the rest the surest.
+    Who does not fit is asked about by a later scan that looks at them."""
+    found = sorted(proposals, key=lambda each: -each.score)
+    rows = Suggestion.objects.filter(collection=collection)
+    before = rows.filter(fingerprint__in=[each.fingerprint for each in found]).exclude(state=State.STALE)
+    asked = set(before.values_list("fingerprint", flat=True))
+    fitting = [each for each in found if each.fingerprint in asked]
+    for kind in sorted({each.kind for each in found}):
+        waiting = rows.filter(state=State.OPEN, kind=kind).order_by().values("pk")[:MOST_OPEN].count()
+        fresh = [each for each in found if each.kind == kind and each.fingerprint not in asked]
+        fitting += fresh[: MOST_OPEN - waiting]
+    return fitting
 
 
 def _of_the_living(looked: Looked) -> Looked:

@@ -75,11 +75,12 @@ class ChangeViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
 
     def get_queryset(self) -> "QuerySet[Change]":
         principal = principal_of(self.request)
-        found = Change.objects.select_related("collection", "undone_by")
+        found = Change.objects.select_related("collection", "undone_by").defer("undone_by__steps")
         if principal.collection_ids is not None:
             found = found.filter(collection_id__in=principal.collection_ids)
         if self.action != "list":
             return found
+        found = found.defer("steps", "undone_by__steps")  # they may be long, and a list shows none
         serializer = ChangeFilterSerializer(data=self.request.query_params)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data

@@ -5,14 +5,12 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from portrait.audit.models import Action
-from portrait.audit.services import record
 from portrait.core.pictures import PictureField, picture_from_url, refuse_several
 from portrait.core.principal import Principal
 from portrait.gallery.api.portraits import PortraitSerializer
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity
-from portrait.gallery.reports import report_json
+from portrait.gallery.reports import log_resemblances, report_json
 from portrait.gallery.services.enrolment import enrol_photos
 from portrait.gallery.tasks import start_enrolment
 
@@ -102,14 +100,5 @@ def enrol(*, identity: Identity, principal: Principal, asked: dict[str, Any]) ->
     reports = enrol_photos(
         identity=identity, photos=asked["photos"], choice=parse_choice(asked["face"]), force=asked["force"]
     )
-    for photo, report in zip(asked["photos"], reports, strict=True):
-        if report.warnings:  # it tells whom the face resembles: a search
-            record(
-                principal=principal,
-                action=Action.SEARCH,
-                collection_id=identity.collection_id,
-                probe=photo,
-                details={"enrolment": True, "named": len(report.warnings)},
-                identities=[each.candidate.identity.pk for each in report.warnings],
-            )
+    log_resemblances(principal=principal, collection_id=identity.collection_id, reports=reports)
     return Response({"results": [report_json(report) for report in reports]}, status=201)

@@ -14,18 +14,19 @@ from rest_framework.response import Response
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pictures import PICTURE_PARSERS, picture_request
-from portrait.core.strict import StrictSerializer
+from portrait.core.strict import StrictFilterSerializer, StrictSerializer
 from portrait.gallery.api import enrol
 from portrait.gallery.api.changes import DeletedSerializer, DeletionSerializer, edit_json
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.metadata import MAX_CONSENT_CHARS, MAX_METADATA_BYTES, BadMetadataError, check_metadata
 from portrait.gallery.models import Identity
-from portrait.gallery.reports import report_json
+from portrait.gallery.reports import log_resemblances, report_json
 from portrait.gallery.selectors import (
     deleted_identities,
     filter_identities,
     find_collection,
     find_deleted,
+    find_identity,
     visible_identities,
     with_portrait_counts,
 )
@@ -113,7 +114,7 @@ class IdentityAnswerSerializer(IdentitySerializer):
         fields = [*IdentitySerializer.Meta.fields, "results"]
 
 
-class IdentityFilterSerializer(serializers.Serializer[dict[str, Any]]):
+class IdentityFilterSerializer(StrictFilterSerializer):
     """Query parameters of the list."""
 
     collection = serializers.CharField(required=False, max_length=60)
@@ -184,6 +185,9 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
             asked["collection"] = find_collection(principal, asked["collection"])
         return filter_identities(found, **asked)
 
+    def get_object(self) -> Identity:
+        return find_identity(principal_of(self.request), self.kwargs["pk"])
+
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         serializer = IdentityRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -192,6 +196,7 @@ class IdentityViewSet(viewsets.ModelViewSet[Identity]):
         asked["external_id"] = asked.get("external_id") or None
         choice = parse_choice(asked.pop("face"))
         identity, created, reports = enrol_person(collection=collection, choice=choice, **asked)
+        log_resemblances(principal=principal_of(request), collection_id=collection.pk, reports=reports)
         body = IdentitySerializer(self.get_queryset().get(pk=identity.pk)).data
         results = [report_json(report) for report in reports]
         return Response(body | {"results": results}, status=201 if created else 200)

@@ -1,6 +1,7 @@
 """Writes of collections and identities."""
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, OperationalError, transaction
@@ -19,6 +20,9 @@ from portrait.gallery.services.people import survivor
 from portrait.gallery.signals import collection_going, identity_going
 
 DELETE_TRIES = 5
+LEFTOVER_WAITS = timedelta(days=7)
+"""Beyond the time of grace, for somebody whose making was undone: the job that gives their past back goes on by itself
+until then (`sightings.services.history.resume`)."""
 
 
 def ensure_defaults() -> None:
@@ -154,7 +158,7 @@ def purge_deleted() -> int:
     over = journal.grace_began()
     purged = 0
     for identity in Identity.objects.filter(deleted_at__lte=over).order_by("pk"):
-        if Identity.objects.filter(pk=identity.pk, deleted_at__lte=over).exists() and not journal.is_leftover(identity):
+        if Identity.objects.filter(pk=identity.pk, deleted_at__lte=over).exists() and not _is_awaited(identity):
             record(
                 principal=system("purge"),
                 action=Action.ERASE,
@@ -169,6 +173,18 @@ def purge_deleted() -> int:
             delete_portrait(portrait=portrait)
             purged += 1
     return purged
+
+
+def _is_awaited(identity: Identity) -> bool:
+    """Whether what was seen of somebody whose making was undone is on its way back to others; not for ever."""
+    if identity.deleted_at is None or not journal.is_leftover(identity):
+        return False
+    if identity.deleted_at > journal.grace_began() - LEFTOVER_WAITS:
+        return True
+    try:
+        return journal.remove_leftover(identity_id=identity.pk)  # what nothing holds is gone without any erasure
+    except ConflictError:
+        return False
 
 
 def delete_collection(*, collection: Collection) -> None:

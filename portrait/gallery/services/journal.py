@@ -207,7 +207,7 @@ def is_leftover(identity: Identity) -> bool:
         return False
     step = [{"op": DELETE, "model": "identity", "pk": str(identity.pk)}]
     rows = Change.objects.filter(identities__contains=[identity.pk], steps__contains=step)
-    return any(is_standing(row) for row in rows)
+    return any(is_standing(row) for row in rows.defer("steps"))
 
 
 def _require_living_owners(change: Change, steps: Sequence[Step]) -> None:
@@ -227,7 +227,7 @@ def _refuse_if_later(change: Change, kind: Recorded, key: str, name: str | None)
 
 def refuse_what_came_later(change: Change, rows: "QuerySet[Change]") -> None:
     """Raise `ConflictError` if one of these changes was made, undone or done again since `change`, and that stands."""
-    for each in rows.order_by("-pk"):
+    for each in rows.defer("steps").order_by("-pk"):
         chain = _chain_of(root_of(each))
         before = sum(one.pk < change.pk for one in chain)
         if before % 2 != len(chain) % 2:
@@ -242,7 +242,7 @@ def refuse_what_came_later(change: Change, rows: "QuerySet[Change]") -> None:
 def _chain_of(change: Change) -> list[Change]:
     """A change, what undid it, what undid that ..."""
     chain = [change]
-    while (undone := Change.objects.filter(undoes=chain[-1]).first()) is not None:
+    while (undone := Change.objects.filter(undoes=chain[-1]).defer("steps").first()) is not None:
         chain.append(undone)
     return chain
 

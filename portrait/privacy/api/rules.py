@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from rest_framework import mixins, serializers, viewsets
 
@@ -13,6 +13,7 @@ from portrait.core.strict import StrictSerializer
 from portrait.gallery.selectors import find_collection
 from portrait.privacy.models import OF_THE_INSTALLATION, RetentionRule
 from portrait.privacy.selectors import visible_rules
+from portrait.privacy.services.rules import remove_rule, save_rule
 
 MOST_DAYS = 36_500
 
@@ -42,11 +43,12 @@ class RetentionRuleSerializer(StrictSerializer, serializers.ModelSerializer[Rete
         return attrs
 
     def create(self, validated_data: dict[str, Any]) -> RetentionRule:
+        rule = RetentionRule(**validated_data)
         try:
-            with transaction.atomic():
-                return super().create(validated_data)
+            save_rule(rule=rule, principal=principal_of(self.context["request"]))
         except IntegrityError:
             raise ConflictError("There is a rule for this purpose already: delete it first.", field="purpose") from None
+        return rule
 
 
 class RetentionRuleViewSet(
@@ -68,4 +70,4 @@ class RetentionRuleViewSet(
     def perform_destroy(self, instance: RetentionRule) -> None:
         if instance.collection_id is None:
             principal_of(self.request).require_all_collections()
-        instance.delete()
+        remove_rule(rule=instance, principal=principal_of(self.request))

@@ -1,7 +1,9 @@
 """A person's own data: exports, and erasure with its proof."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from django.core.files.base import File
 from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
@@ -126,7 +128,12 @@ class SubjectExportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
             "Content-Length": str(opened.size),
             "Cache-Control": "no-store",
         }
-        return StreamedAnswer(opened.chunks(), content_type="application/zip", headers=headers)
+        return StreamedAnswer(_chunks(opened), content_type="application/zip", headers=headers)
+
+
+def _chunks(file: "File[bytes]") -> Iterator[bytes]:
+    with file:
+        yield from file.chunks()
 
 
 class ErasureProofSerializer(serializers.ModelSerializer[ErasureProof]):

@@ -149,8 +149,11 @@ def store_zip(*, export_id: str, file: "IO[bytes]") -> dict[str, Any]:
     Raises:
         NotFoundError: the person was erased meanwhile.
     """
+    whose = SubjectExport.objects.filter(pk=export_id).values("identity")
+    # The person first: whoever erases them waits, and then finds the file, or was here before.
+    person = Identity.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=whose).first()
     export = SubjectExport.objects.select_for_update(of=("self",)).filter(pk=export_id).first()
-    if export is None or not Identity.objects.filter(pk=export.identity_id).exists():
+    if person is None or export is None:
         raise NotFoundError("The person was erased meanwhile.")
     export.sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     export.size_bytes = file.tell()

@@ -9,24 +9,25 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.apps import apps
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from portrait.audit.models import Action, AuditEntry, AuditSubject
-from portrait.audit.selectors import entries_about
 from portrait.audit.services import MIN_KEEP, AuditUnavailableError, purge, system
 from portrait.core.errors import ConflictError
 from portrait.gallery.models import Change, Collection, Identity, Portrait
 from portrait.jobs.models import Job
-from portrait.jobs.services import delete_ended
+from portrait.jobs.removal import delete_ended
 from portrait.privacy.models import ErasureProof, Purpose, RetentionReport, RetentionRule, SubjectExport
-from portrait.privacy.selectors import people_of
+from portrait.privacy.selectors import ends_of_merges
 from portrait.privacy.services.erasing import erase, finish_cut_off
 from portrait.privacy.services.exporting import remove_expired
 from portrait.sightings.models import Sighting, Watch
+from portrait.transfer.models import Import
+from portrait.transfer.services.imports import delete_imports
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def _cut_off(this: _Run) -> Removed:
 def _expired_people(this: _Run) -> Removed:
     """Whom somebody wanted to be kept until a day."""
     over = Identity.objects.filter(keep_until__lt=this.now.date(), merged_into=None)
-    count = _erase_all(this, over, "keep_until", lambda _: True)
+    count = _erase_all(this, over, "keep_until")
     return Removed("keep_until", None, None, count, "kept until a day that is over")
 
 
@@ -153,19 +154,37 @@ def _pseudonyms(this: _Run) -> Removed:
     return Removed("pseudonyms", None, None, count, "pseudonyms of the audit log whose person is erased")
 
 
-def _erase_all(this: _Run, people: "QuerySet[Identity]", why: str, due: Callable[[Identity], bool]) -> int:
-    """due: what a query cannot tell of somebody."""
+Spared = Callable[[list[UUID]], set[UUID]]
+"""Which of these people stay."""
+
+
+def _erase_all(this: _Run, people: "QuerySet[Identity]", why: str, spared: Spared | None = None) -> int:
+    """spared: what a query cannot tell, of some people at a time."""
     count = 0
-    for identity in people.order_by("pk").iterator(CHUNK):
-        if this.time_is_up:
-            break
-        if due(identity) and (this.dry or _erase(identity, people, why)):
-            count += 1
+    for keys in _by_turns(this, people):
+        stay = spared(keys) if spared is not None else set()
+        for key in keys:
+            if this.time_is_up:
+                return count
+            if key not in stay and (this.dry or _erase(key, people, why)):
+                count += 1
     return count
 
 
-def _erase(identity: Identity, people: "QuerySet[Identity]", why: str) -> bool:
-    if not people.filter(pk=identity.pk).exists():  # seen, or changed, meanwhile
+def _by_turns(this: _Run, people: "QuerySet[Identity]") -> Iterator[list[UUID]]:
+    """Their ids, some at a time, beginning with somebody else in each run: where the time is too short for all of them,
+    nobody is always among those who are not reached."""
+    start = uuid4()
+    for part in (people.filter(pk__gte=start), people.filter(pk__lt=start)):
+        rest = part
+        while not this.time_is_up and (keys := list(rest.order_by("pk").values_list("pk", flat=True)[:CHUNK])):
+            yield keys
+            rest = part.filter(pk__gt=keys[-1])
+
+
+def _erase(key: UUID, people: "QuerySet[Identity]", why: str) -> bool:
+    identity = people.filter(pk=key).first()
+    if identity is None:  # seen, or changed, meanwhile
         return False
     try:
         erase(identity=identity, principal=ACTOR, why=why)
@@ -191,12 +210,20 @@ def _unused(rule: Rule, kind: str, before: datetime) -> "QuerySet[Identity]":
 def _people(this: _Run, rule: Rule) -> int:
     """Known or unknown ones, whom nobody's question named since either."""
     before = this.before(rule.days)
-    asked = AuditEntry.objects.filter(action__in=[Action.RECOGNIZE, Action.SEARCH, Action.CAPTION], at__gte=before)
+    people = _unused(rule, rule.purpose, before)
+    return _erase_all(this, people, rule.purpose, lambda keys: _asked_about(keys, before))
 
-    def nobody_asked(identity: Identity) -> bool:
-        return not (entries_about(people_of(identity)) & asked).exists()
 
-    return _erase_all(this, _unused(rule, rule.purpose, before), rule.purpose, nobody_asked)
+def _asked_about(keys: list[UUID], since: datetime) -> set[UUID]:
+    """Whom of these a question named since then, or somebody who was merged into them: by a few queries."""
+    ends = ends_of_merges(keys)
+    entries = AuditEntry.objects.filter(
+        action__in=[Action.RECOGNIZE, Action.SEARCH, Action.CAPTION],
+        at__gte=since,
+        subjects__contains=[OuterRef("pk")],
+    )
+    named = AuditSubject.objects.filter(Exists(entries), identity_id__in=list(ends))
+    return {ends[each] for each in named.values_list("identity_id", flat=True)}
 
 
 def _journal(this: _Run, rule: Rule) -> int:
@@ -220,12 +247,21 @@ def _suggestions(this: _Run, rule: Rule) -> int:
 def _reports(this: _Run, rule: Rule) -> int:
     before = this.before(rule.days)
     ended = Job.objects.filter(rule.within("collection_id"), finished_at__lt=before)
-    imports = apps.get_model("transfer.Import")._default_manager.filter(
-        rule.within("collection_id"), finished_at__lt=before
-    )
+    imports = Import.objects.filter(rule.within("collection_id"), finished_at__lt=before)
     if this.dry:
         return ended.count() + imports.count()
-    return delete_ended(jobs=ended) + sum(_in_chunks(this, imports, lambda some: some.delete()[0]))
+    return delete_ended(jobs=ended) + _delete_imports(this, imports)
+
+
+def _delete_imports(this: _Run, imports: "QuerySet[Import]") -> int:
+    """One after the other: each may have a million rows."""
+    count = 0
+    for run_id in list(imports.order_by("pk").values_list("pk", flat=True)):
+        if this.time_is_up:
+            break
+        delete_imports(run_ids=[run_id])
+        count += 1
+    return count
 
 
 def _audit(this: _Run, rule: Rule) -> int:

@@ -37,9 +37,11 @@ class Agreement:
     right_after: float | None
 
 
-def check(collection: Collection, old: EmbeddingModel, new: EmbeddingModel) -> dict[str, Any]:
+def check(
+    collection: Collection, old: EmbeddingModel, new: EmbeddingModel, *, from_pictures: bool = False
+) -> dict[str, Any]:
     """The report: what is missing, and how the new vectors answer beside the old."""
-    missing = gaps.count_gaps(collection.pk, new, old)
+    missing = gaps.count_gaps(collection.pk, new, old, from_pictures=from_pictures)
     threshold = thresholds.translated(collection, old, new)
     agreement = agreement_of(collection, old, new, threshold.threshold)
     return {

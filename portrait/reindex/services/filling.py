@@ -4,20 +4,21 @@ Everything here can be done twice, by several at once, and be cut off at any mom
 """
 
 import logging
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Max, Model, QuerySet
 
 from inference.faces.embed import Embedder
 from inference.types import FloatArray
 from portrait.core.database import release_connection
 from portrait.core.pipelines import embedder
-from portrait.gallery.models import EmbeddingModel, Portrait, PortraitEmbedding
+from portrait.gallery.models import EmbeddingModel, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.services.spaces import lock_models
 from portrait.gallery.vectors import as_array, network_of, project, stored_values
 from portrait.reindex import gaps
@@ -37,10 +38,14 @@ Vectors = dict[Any, FloatArray]
 
 @dataclass(slots=True)
 class Filled:
-    """How many vectors were made, and how many rows have neither a usable picture nor a vector to make one of."""
+    """How many vectors were made, and of how many rows the pictures could not be used."""
 
     made: int = 0
     impossible: int = 0
+
+    @property
+    def looked_at(self) -> int:
+        return self.made + self.impossible
 
     def add(self, other: "Filled") -> None:
         self.made += other.made
@@ -59,16 +64,33 @@ class Wanted:
 
 
 def fill(wanted: Wanted, *, most: int | None = None) -> Filled:
-    """Make all that is missing (at most so many), and mend what is astray."""
-    done = fill_portraits(wanted, gaps.portraits_without(wanted.collection_id, wanted.model), most=most)
-    left = None if most is None else max(0, most - done.made)
-    done.add(fill_detections(wanted, gaps.detections_without(wanted.collection_id, wanted.model), most=left))
+    """Make all that is missing and can be made, and mend what is astray.
+
+    most: look at so many rows at most, beginning anywhere: pictures that cannot be used are met again the next time,
+    and must not keep it from all others for ever.
+    """
+    portraits = gaps.portraits_without(wanted.collection_id, wanted.model)
+    detections = gaps.detections_to_make(wanted.collection_id, wanted.model, from_pictures=wanted.from_pictures)
+    done = Filled()
+    if most is None:
+        done.add(fill_portraits(wanted, portraits))
+        done.add(fill_detections(wanted, detections))
+    else:
+        for part in _from(portraits, uuid4()):
+            done.add(fill_portraits(wanted, part, most=most - done.looked_at))
+        end = Detection.objects.aggregate(end=Max("pk"))["end"] or 0
+        for part in _from(detections, random.randint(0, end)):  # noqa: S311  (no secret)
+            done.add(fill_detections(wanted, part, most=most - done.looked_at))
     gaps.mend_strays(wanted.collection_id, wanted.model, wanted.other)
     return done
 
 
+def _from(rows: "QuerySet[Any]", begin: Any) -> tuple["QuerySet[Any]", "QuerySet[Any]"]:
+    return rows.filter(pk__gte=begin), rows.filter(pk__lt=begin)
+
+
 def fill_portraits(wanted: Wanted, rows: "QuerySet[Portrait]", *, most: int | None = None) -> Filled:
-    """rows: without a vector by the model, in order of their ids."""
+    """rows: without a vector by the model, in order of their ids. most: so many are looked at."""
     kind = _Kind(PortraitEmbedding, "portrait_id", pictures.of_portraits, _keep_portraits)
     return _fill(wanted, kind, rows, most)
 
@@ -92,9 +114,10 @@ class _Kind:
 def _fill(wanted: Wanted, kind: _Kind, rows: "QuerySet[Any]", most: int | None) -> Filled:
     """Step by step through the ids, each step in a transaction of its own."""
     done, last, more = Filled(), None, True
-    while more and (most is None or done.made < most):
+    while more and (most is None or done.looked_at < most):
         with turn() as size:
-            more, last = _step(wanted, kind, rows if last is None else rows.filter(pk__gt=last), size, done)
+            further = rows if last is None else rows.filter(pk__gt=last)
+            more, last = _step(wanted, kind, further if most is None else further[: most - done.looked_at], size, done)
     return done
 
 
@@ -136,7 +159,7 @@ def _keep_portraits(wanted: Wanted, found: Vectors) -> int:
     """Those that are still there, with what their rows say at this moment."""
     with transaction.atomic():
         lock_models(wanted.collection_id)
-        held = Portrait.objects.filter(pk__in=_hold(Portrait, found))
+        held = Portrait.objects.filter(pk__in=_held_portraits(found)).order_by("pk")
         rows = [
             PortraitEmbedding(
                 portrait=row,
@@ -161,7 +184,7 @@ def _keep_detections(wanted: Wanted, found: Vectors) -> int:
         lock_models(wanted.collection_id)
         others = DetectionEmbedding.objects.filter(detection__in=found, exemplar=True)
         exemplars = set(others.values_list("detection_id", flat=True))
-        held = Detection.objects.filter(pk__in=_hold(Detection, found))
+        held = Detection.objects.filter(pk__in=_held_detections(found)).order_by("pk")
         rows = [
             DetectionEmbedding(
                 detection=row,
@@ -177,12 +200,26 @@ def _keep_detections(wanted: Wanted, found: Vectors) -> int:
         return _insert(DetectionEmbedding, rows)
 
 
-def _hold(table: type[Model], keys: Iterable[Any]) -> list[Any]:
-    """Those rows that nobody deletes or gives to somebody else until the transaction ends. Who is about to do so is not
-    waited for: what it leaves is made later."""
-    name = connection.ops.quote_name(table._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id FROM {name} WHERE id = ANY(%s) FOR KEY SHARE SKIP LOCKED", [list(keys)])  # noqa: S608
+def _held_portraits(keys: Iterable[Any]) -> list[Any]:
+    """Those that nobody changes, nor their people, until the transaction ends: whoever deletes or merges one then finds
+    its vector. Who is about to do so is not waited for: what it leaves is made later."""
+    portrait, identity = (connection.ops.quote_name(each._meta.db_table) for each in (Portrait, Identity))
+    return _locked(
+        f"SELECT p.id FROM {portrait} p JOIN {identity} i ON i.id = p.identity_id "  # noqa: S608
+        "WHERE p.id = ANY(%s) ORDER BY p.id FOR SHARE SKIP LOCKED",
+        [list(keys)],
+    )
+
+
+def _held_detections(keys: Iterable[Any]) -> list[Any]:
+    """Those that nobody deletes until the transaction ends."""
+    table = connection.ops.quote_name(Detection._meta.db_table)
+    return _locked(f"SELECT id FROM {table} WHERE id = ANY(%s) FOR KEY SHARE SKIP LOCKED", [list(keys)])  # noqa: S608
+
+
+def _locked(statement: str, values: Sequence[Any]) -> list[Any]:
+    with connection.cursor() as cursor:  # Django has no word for these locks
+        cursor.execute(statement, values)
         return [row[0] for row in cursor.fetchall()]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+from django.db import IntegrityError, transaction
 from numpy.typing import NDArray
 
 from portrait.core.errors import PortraitError
@@ -18,6 +19,7 @@ LEAST_VECTORS, LEAST_PEOPLE = 500, 50
 HELD_OUT = 0.2
 """The share of people whom the components and the curve are not learnt from: on them it is measured."""
 GENUINE, IMPOSTOR = 50_000, 200_000
+SAVE_TRIES = 5
 
 
 class TooLittleDataError(PortraitError):
@@ -59,7 +61,6 @@ def learn(*, collection: Collection, dims: int, half: bool, name: str | None = N
         source=source,
         projection=pack_projection(found.mean, found.axes),
     )
-    made.version = str(EmbeddingModel.objects.filter(name=made.name).count() + 1)
     after = _as_stored(made, np.asarray((sample.vectors - found.mean) @ found.axes.T, dtype=np.float32))
     made.calibration, method = _calibrate(source, sample, after, random)
     made.report = {
@@ -69,8 +70,23 @@ def learn(*, collection: Collection, dims: int, half: bool, name: str | None = N
         "bytes_a_vector": {"source": bytes_of(source), "here": bytes_of(made)},
         "held_out": measured(source, made, sample, after, random),
     }
-    made.save()
+    _save(made)
     return made
+
+
+def _save(made: EmbeddingModel) -> None:
+    """As the next version of its name, whoever else learns one at this moment."""
+    for left in reversed(range(SAVE_TRIES)):
+        versions = EmbeddingModel.objects.filter(name=made.name).values_list("version", flat=True)
+        made.version = str(1 + max((int(each) for each in versions if each.isdecimal()), default=0))
+        try:
+            with transaction.atomic():
+                made.save()
+        except IntegrityError:
+            if not left:
+                raise
+        else:
+            return
 
 
 def bytes_of(model: EmbeddingModel) -> int:

@@ -11,9 +11,11 @@ from portrait.core.pipelines import embedder_spec
 from portrait.gallery.indexes import drop_index, index_name
 from portrait.gallery.models import Collection, EmbeddingModel, PortraitEmbedding
 from portrait.gallery.services.spaces import change_models
+from portrait.jobs.models import OPEN_STATES, ItemState, JobItem
 from portrait.jobs.services import create_job
 from portrait.reindex.models import Reindex, State
-from portrait.reindex.services.starting import QUEUE, forget_model
+from portrait.reindex.services.ending import forget_model
+from portrait.reindex.services.planning import QUEUE
 from portrait.sightings.indexes import exemplar_index_name
 from portrait.sightings.models import DetectionEmbedding
 
@@ -30,22 +32,23 @@ def unused_model(reindex: Reindex) -> EmbeddingModel:
 
 def retire(*, reindex: Reindex, api_key_id: UUID | None = None) -> Reindex:
     """Begin to remove the vectors that this re-index left unused; the caller enqueues its job (`tasks.enqueue`). There
-    is no way back afterwards but another re-index.
+    is no way back afterwards but another re-index. May be asked again where its job was cancelled, or failed.
 
     Raises:
         ConflictError: it is open, was retired already, was switched a moment ago, or the vectors are in use again.
     """
     if reindex.state not in (State.SWITCHED, State.ROLLED_BACK, State.CANCELLED, State.FAILED):
-        raise ConflictError("This re-index is open: wait for its end, or cancel its job.")
+        raise ConflictError("This re-index is open: wait for its end, cancel its job, or abandon it if it is ready.")
     changed_at = reindex.rolled_back_at or reindex.switched_at
     if changed_at is not None and timezone.now() < changed_at + AFTER_SWITCH:
         left = (changed_at + AFTER_SWITCH - timezone.now()).seconds + 1
         raise ConflictError(f"Requests that began before the switch may still need them: try again in {left} s.")
     model = unused_model(reindex)
     with change_models(reindex.collection_id) as collection:
-        rows = Reindex.objects.filter(pk=reindex.pk, state=reindex.state, retired_at=None)
-        if not rows.update(retired_at=timezone.now(), updated_at=timezone.now()):
+        row = Reindex.objects.filter(pk=reindex.pk, state=reindex.state).first()
+        if row is None or _is_retired(row):
             raise ConflictError("Its vectors are retired already.")
+        Reindex.objects.filter(pk=row.pk).update(retired_at=timezone.now(), updated_at=timezone.now())
         forget_model(collection, model)
         if collection.active_model_id == model.pk or collection.kept_models.filter(pk=model.pk).exists():
             raise ConflictError(f"The collection uses the vectors of {model}: by another re-index.")
@@ -60,6 +63,13 @@ def retire(*, reindex: Reindex, api_key_id: UUID | None = None) -> Reindex:
         Reindex.objects.filter(pk=reindex.pk).update(job_id=job.pk)
     reindex.refresh_from_db()
     return reindex
+
+
+def _is_retired(reindex: Reindex) -> bool:
+    """Whether its vectors are gone, or will be: the job that removes them was neither cancelled nor did it fail."""
+    if reindex.retired_at is None or reindex.job_id is None:
+        return reindex.retired_at is not None
+    return JobItem.objects.filter(job_id=reindex.job_id, state__in=[*OPEN_STATES, ItemState.DONE]).exists()
 
 
 def remove_vectors(collection_id: UUID, model: EmbeddingModel) -> int:

@@ -1,13 +1,8 @@
 """A re-index begins: faces that come get the new vectors from now on, and a job makes those of all that are there."""
 
-from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import F, QuerySet, Window
-from django.db.models.functions import RowNumber
-from django.utils import timezone
 
 from inference.errors import ModelNotInstalledError
 from portrait.core.errors import ConflictError, NotFoundError, PortraitError
@@ -15,16 +10,9 @@ from portrait.core.pipelines import embedder_specs, inference_client
 from portrait.gallery.models import Collection, EmbeddingModel
 from portrait.gallery.services.spaces import change_models
 from portrait.gallery.vectors import network_of
-from portrait.jobs.models import ItemState, Job, JobItem
-from portrait.jobs.services import create_job
-from portrait.reindex import gaps
-from portrait.reindex.models import OPEN, Chunk, Reindex, State
-
-REINDEX, QUEUE = "reindex", "reindex"
-PICTURES_A_CHUNK, VECTORS_A_CHUNK = 64, 2000
-MOST_CHUNKS = 4000
-HELD_BACK = timedelta(days=365)
-"""The last item waits for the others; whoever does the last of these lets it go."""
+from portrait.reindex.models import Reindex, State
+from portrait.reindex.services.ending import end, settle
+from portrait.reindex.services.planning import needs_pictures, plan
 
 
 class UnusableModelError(PortraitError):
@@ -34,19 +22,24 @@ class UnusableModelError(PortraitError):
 
 
 def find_model(name: str, version: str | None = None) -> EmbeddingModel:
-    """An embedding model by name; the newest version unless one is named (also as `name@version`).
+    """An embedding model by name; the newest version unless one is named (also as `name@version`). Of learnt models it
+    has to be named where there are several: the newest may be learnt from another collection.
 
     Raises:
         NotFoundError: there is none.
+        UnusableModelError: there are several.
     """
     wanted, _, told = name.partition("@")
-    rows = EmbeddingModel.objects.filter(name=wanted)
+    rows = EmbeddingModel.objects.filter(name=wanted).order_by("-pk")
     if version or told:
         rows = rows.filter(version=version or told)
-    found = rows.order_by("-pk").first()
-    if found is None:
+    found = list(rows)
+    if not found:
         raise NotFoundError(f"There is no embedding model {name!r}: GET /api/v1/embedding-models.", field="model")
-    return found
+    if len(found) > 1 and found[0].source_id is not None:
+        names = ", ".join(f"{each.name}@{each.version}" for each in found)
+        raise UnusableModelError(f"Several models were learnt by this name: say which ({names}).", field="model")
+    return found[0]
 
 
 def start(
@@ -62,11 +55,23 @@ def start(
     Raises:
         ConflictError: it is searched by this model already, or another re-index of it is open.
         UnusableModelError: the network behind the model is not there.
+        QueueFullError: the collection has too much work waiting already.
     """
-    settle(collection.pk)
-    _check_network(collection, model, from_pictures)
+    reindex = begin(collection=collection, model=model, from_pictures=from_pictures, switch_itself=switch_itself)
+    make_plan(reindex, api_key_id=api_key_id)
+    return reindex
+
+
+def begin(
+    *, collection: Collection, model: EmbeddingModel, from_pictures: bool = False, switch_itself: bool = True
+) -> Reindex:
+    """The short half of `start`: from its commit on, faces that come get vectors of the model. `make_plan` has to
+    follow, after the commit."""
+    settle([collection.pk])
+    _check_network(model, needed=needs_pictures(collection, model, from_pictures=from_pictures))
     try:
-        # All vectors that were stored by the old rule are committed by now, so that the plan sees their faces.
+        # All vectors that were stored by the old rule are committed by now, and later ones are by the new rule too: the
+        # plan, which reads all of the collection, sees whatever lacks one, and nobody waits for it.
         with change_models(collection.pk) as row:
             if row.active_model_id == model.pk:
                 raise ConflictError(f"The collection is searched by {model} already.", field="model")
@@ -81,13 +86,27 @@ def start(
             if model.state == EmbeddingModel.State.RETIRED:
                 EmbeddingModel.objects.filter(pk=model.pk).update(state=EmbeddingModel.State.BUILDING)
             row.kept_models.add(model)
-            _plan(reindex, api_key_id)
     except IntegrityError:
-        raise ConflictError("Another re-index of this collection is open: wait for it, or cancel its job.") from None
+        raise ConflictError(
+            "Another re-index of this collection is open: wait for it, cancel its job, or abandon it if it is ready."
+        ) from None
     return reindex
 
 
-def _check_network(collection: Collection, model: EmbeddingModel, from_pictures: bool) -> None:
+def make_plan(reindex: Reindex, *, api_key_id: UUID | None = None) -> None:
+    """The long half of `start`; without it the re-index is ended.
+
+    Raises:
+        QueueFullError: as `start`.
+    """
+    try:
+        plan(reindex, api_key_id=api_key_id)
+    except PortraitError as error:
+        end(reindex, State.FAILED, error.message)
+        raise
+
+
+def _check_network(model: EmbeddingModel, *, needed: bool) -> None:
     name = network_of(model)
     spec = embedder_specs().get(name)
     source = model.source or model
@@ -96,90 +115,5 @@ def _check_network(collection: Collection, model: EmbeddingModel, from_pictures:
             f"{model} needs the network {name!r} {source.version}, which this installation does not have.",
             field="model",
         )
-    needs_it = from_pictures or name != network_of(collection.active_model)
-    if needs_it and not inference_client().ready(name):
+    if needed and not inference_client().ready(name):
         raise UnusableModelError(str(ModelNotInstalledError(f"the network {name!r} is not loaded")), field="model")
-
-
-def _plan(reindex: Reindex, api_key_id: UUID | None) -> None:
-    """Chunks of both tables, an item of the job each, and one at the end that checks and switches."""
-    slow = reindex.from_pictures or network_of(reindex.to_model) != network_of(reindex.from_model)
-    size = PICTURES_A_CHUNK if slow else VECTORS_A_CHUNK
-    chunks = [
-        Chunk(reindex=reindex, table=table, first=first, after=after, rows=rows)
-        for table, ids in (
-            (Chunk.Table.PORTRAITS, gaps.portraits_without(reindex.collection_id, reindex.to_model)),
-            (Chunk.Table.DETECTIONS, gaps.detections_without(reindex.collection_id, reindex.to_model)),
-        )
-        for first, after, rows in _stretches(ids, size)
-    ]
-    for index, chunk in enumerate(chunks):
-        chunk.index = index
-    Chunk.objects.bulk_create(chunks)
-    job = create_job(
-        kind=REINDEX,
-        queue=QUEUE,
-        collection_id=reindex.collection_id,
-        parameters={"reindex": str(reindex.pk), "model": str(reindex.to_model)},
-        items=len(chunks) + 1,
-        api_key_id=api_key_id,
-    )
-    if chunks:
-        last = JobItem.objects.filter(job=job, index=len(chunks))
-        last.update(paused_until=timezone.now() + HELD_BACK)
-    Reindex.objects.filter(pk=reindex.pk).update(job_id=job.pk)
-    reindex.job_id = job.pk
-
-
-def _stretches(rows: "QuerySet[Any]", size: int) -> list[tuple[str, str, int]]:
-    """(first id, first id beyond, rows) of stretches of so many rows, and not too many of them: by the database, whose
-    memory is bounded."""
-    count = rows.order_by().count()
-    if not count:
-        return []
-    size = max(size, -(-count // (MOST_CHUNKS // 2)))
-    number = Window(RowNumber(), order_by=F("pk").asc())
-    starts = rows.annotate(number=number).filter(number__in=range(1, count + 1, size)).order_by("pk")
-    firsts = [str(key) for key in starts.values_list("pk", flat=True)]
-    ends = [*firsts[1:], ""]
-    return [
-        (first, after, min(size, count - index * size))
-        for index, (first, after) in enumerate(zip(firsts, ends, strict=True))
-    ]
-
-
-def settle(collection_id: UUID | None = None) -> None:
-    """Note the end of re-indexes whose job was cancelled, or failed: their collection is free for another one."""
-    rows = Reindex.objects.filter(state__in=OPEN)
-    if collection_id is not None:
-        rows = rows.filter(collection_id=collection_id)
-    for reindex in rows:
-        job = Job.objects.filter(pk=reindex.job_id).first() if reindex.job_id else None
-        if job is None:
-            if reindex.state != State.READY:  # jobs that ended long ago are removed
-                end(reindex, State.CANCELLED)
-        elif job.cancelled_at is not None:
-            if not job.items.filter(state=ItemState.RUNNING).exists():
-                end(reindex, State.CANCELLED)
-        elif reindex.state != State.READY and job.finished_at is not None:
-            last = job.items.order_by("-index").first()
-            end(reindex, State.FAILED, last.error_message if last is not None else "its job ended")
-
-
-def end(reindex: Reindex, state: State, error: str = "") -> None:
-    """End an open re-index without a switch: the collection does not get further vectors of the model. Those that are
-    there stay, a next try goes on with them, until they are retired."""
-    with change_models(reindex.collection_id) as collection:
-        ended = Reindex.objects.filter(pk=reindex.pk, state__in=OPEN)
-        if ended.update(state=state, error=error, updated_at=timezone.now()):
-            forget_model(collection, reindex.to_model)
-
-
-def forget_model(collection: Collection, model: EmbeddingModel) -> None:
-    """The collection's faces get no further vectors of a model, unless something else needs them."""
-    needed = Reindex.objects.filter(collection=collection, retired_at=None).filter(
-        state__in=[*OPEN, State.SWITCHED, State.ROLLED_BACK]
-    )
-    wanted = {key for pair in needed.values_list("from_model", "to_model") for key in pair}
-    if model.pk not in wanted and model.pk != collection.active_model_id:
-        collection.kept_models.remove(model)

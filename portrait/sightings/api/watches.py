@@ -11,6 +11,8 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from inference.calibration import DECISION
+from portrait.audit.models import Action
+from portrait.audit.services import record
 from portrait.core.auth import principal_of
 from portrait.core.models import Scope
 from portrait.core.pictures import (
@@ -116,7 +118,7 @@ def create(principal: Principal, asked: dict[str, Any]) -> Watched:
         cameras = find_cameras(principal, asked.get("cameras", ()), collection)
         return watches.watch_identity(identity=identity, cameras=cameras, **common)
     collection = find_collection(principal, named)
-    return watches.watch_face(
+    made = watches.watch_face(
         collection=collection,
         cameras=find_cameras(principal, asked.get("cameras", ()), collection),
         data=asked["data"],
@@ -124,6 +126,17 @@ def create(principal: Principal, asked: dict[str, Any]) -> Watched:
         force=asked["force"],
         **common,
     )
+    known = [made.watch.identity_id] if made.resolved == "existing" else []  # it is told who that is
+    told = {"watch": str(made.watch.pk), "named": len(known)}
+    record(
+        principal=principal,
+        action=Action.SEARCH,
+        collection_id=collection.pk,
+        probe=asked["data"],
+        details=told,
+        identities=known,
+    )
+    return made
 
 
 @extend_schema_view(

@@ -34,7 +34,7 @@ def erase_most(*, identity_id: UUID) -> None:
     faces = _faces_of(identity_id).filter(pk__lte=newest)  # workers may add some all the time
     _repeat(lambda: _erase_pictures(identity_id, faces))
     _repeat(lambda: _erase_faces(faces))
-    _repeat(lambda: _erase_sightings(Sighting.objects.filter(identity_id=identity_id)))
+    _repeat(lambda: _erase_sightings(Sighting.everything.filter(identity_id=identity_id)))
 
 
 def erase_identity(*, identity_id: UUID) -> None:
@@ -43,7 +43,7 @@ def erase_identity(*, identity_id: UUID) -> None:
     In the transaction that deletes the identity, before its row goes. The frames' rows stay, as expired; what other
     people's sightings need of the pictures is saved first.
     """
-    faces, sightings = _faces_of(identity_id), Sighting.objects.filter(identity_id=identity_id)
+    faces, sightings = _faces_of(identity_id), Sighting.everything.filter(identity_id=identity_id)
     with atomic_with_files():
         lock_timelines(_cameras(faces) | _cameras(sightings))
         _repeat(lambda: _erase_pictures(identity_id, faces))
@@ -92,7 +92,7 @@ def _erase_sightings(sightings: "QuerySet[Sighting]") -> int:
     some = dict(sightings.order_by("pk").values_list("pk", "camera_id")[:CHUNK])
     with atomic_with_files():
         lock_timelines(some.values())
-        Sighting.objects.filter(pk__in=some).delete()
+        Sighting.everything.filter(pk__in=some).delete()
     return len(some)
 
 

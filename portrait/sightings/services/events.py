@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from portrait.cameras.models import Camera
 from portrait.sightings import evidence
@@ -13,13 +14,17 @@ from portrait.sightings.services.judging import Touch, Touches
 from portrait.sightings.windows import Rule, Span, only_extends, spans
 
 
-def update(*, camera: Camera, touches: Touches) -> None:
-    """Bring the sightings of everybody up to date whose hits changed. Under the camera's lock."""
+def update(*, camera: Camera, touches: Touches, undoing: bool | None = None) -> None:
+    """Bring the sightings of everybody up to date whose hits changed. Under the camera's lock.
+
+    undoing: False where an edit of people changed them: rows that no hits hold any more are parked; True where it is
+    undone: those come back with their hits, with id, picture and alerts. None: frames came in.
+    """
     rule = evidence.rule_of(camera)
     for identity_id, touch in sorted(touches.items()):
         changed = bool(touch.added) or touch.since is not None
         if changed and not _extend(camera, rule, identity_id, touch):
-            _rebuild(camera, rule, identity_id, touch)
+            _rebuild(camera, rule, identity_id, touch, undoing)
 
 
 def _extend(camera: Camera, rule: Rule, identity_id: UUID, touch: Touch) -> bool:
@@ -42,7 +47,7 @@ def _extend(camera: Camera, rule: Rule, identity_id: UUID, touch: Touch) -> bool
     return True
 
 
-def _rebuild(camera: Camera, rule: Rule, identity_id: UUID, touch: Touch) -> None:
+def _rebuild(camera: Camera, rule: Rule, identity_id: UUID, touch: Touch, undoing: bool | None) -> None:
     """From the hits themselves: the sightings around what changed."""
     times = [*touch.added, *(time for time in (touch.since, touch.until) if time is not None)]
     since, until = min(times), max(times)
@@ -56,7 +61,7 @@ def _rebuild(camera: Camera, rule: Rule, identity_id: UUID, touch: Touch) -> Non
     hits = evidence.hits(camera, identity_id, since, until, rule.gap)
     bounds = [since, until, *hits]
     have = list(_touching(camera, identity_id, min(bounds), max(bounds)))
-    _reconcile(camera, identity_id, have, spans(hits, rule))
+    _reconcile(camera, identity_id, have, spans(hits, rule), undoing)
 
 
 def _touching(camera: Camera, identity_id: UUID, since: int, until: int) -> "QuerySet[Sighting]":
@@ -70,25 +75,47 @@ def _seen(camera: Camera, identity_id: UUID, after: int, until: int) -> int:
     return later.filter(captured_at__lte=moment(until)).values("frame_id").distinct().count()
 
 
-def _reconcile(camera: Camera, identity_id: UUID, have: Sequence[Sighting], wanted: Sequence[Span]) -> None:
+def _reconcile(
+    camera: Camera, identity_id: UUID, have: Sequence[Sighting], wanted: Sequence[Span], undoing: bool | None
+) -> None:
     """Make the rows say what the hits say; a sighting that goes on keeps its row, and with it its alerts."""
     unused, pairs = list(have), list[tuple[Span, Sighting | None]]()
+    parked = _parked(camera, identity_id, wanted) if undoing else []
     for span in wanted:
-        row = next((row for row in unused if _overlap(row, span)), None)
+        row = next((row for row in (*unused, *parked) if _overlap(row, span)), None)
         if row is not None:
-            unused.remove(row)
+            (parked if row in parked else unused).remove(row)
         pairs.append((span, row))
     for row in unused:
-        _leave_picture(row, pairs)
-        row.delete()
+        if undoing is False:
+            _park(row)
+        else:
+            _leave_picture(row, pairs)
+            row.delete()
     for span, row in pairs:
         sighting = row or Sighting(camera=camera, collection_id=camera.collection_id, identity_id=identity_id)
         sighting.first_seen, sighting.last_seen = moment(span.first), moment(span.last)
-        sighting.hits = span.hits
+        sighting.hits, sighting.parked_at = span.hits, None
         sighting.best, sighting.best_quality = None, -1.0
         _keep_best(sighting, since=span.first, until=span.last)
         sighting.save()
     _reattach(camera, identity_id, [span for span, _ in pairs])
+
+
+def _parked(camera: Camera, identity_id: UUID, wanted: Sequence[Span]) -> list[Sighting]:
+    """Those of the person that wait for an undo around these spans; first those that fit exactly, then the newest."""
+    if not wanted:
+        return []
+    rows = Sighting.everything.filter(camera=camera, identity_id=identity_id, parked_at__isnull=False)
+    near = rows.filter(last_seen__gte=moment(wanted[0].first), first_seen__lte=moment(wanted[-1].last))
+    exactly = {(span.first, span.last) for span in wanted}
+    newest = near.order_by("-parked_at", "pk")
+    return sorted(newest, key=lambda row: (microseconds(row.first_seen), microseconds(row.last_seen)) not in exactly)
+
+
+def _park(row: Sighting) -> None:
+    row.alerts.update(sighting=None)
+    Sighting.objects.filter(pk=row.pk).update(parked_at=timezone.now())
 
 
 def _leave_picture(row: Sighting, pairs: Sequence[tuple[Span, Sighting | None]]) -> None:
@@ -120,9 +147,9 @@ def _earlier(one: Detection, other: Detection | None) -> bool:
 
 
 def _reattach(camera: Camera, identity_id: UUID, wanted: Sequence[Span]) -> None:
-    """Alerts of sightings that were joined or cut belong to those that hold their hit."""
+    """Alerts of sightings that were joined, cut, or given to somebody else belong to those that hold their hit."""
     rows = Sighting.objects.filter(camera=camera, identity_id=identity_id)
-    loose = Alert.objects.filter(camera=camera, identity_id=identity_id, sighting=None)
+    loose = Alert.objects.filter(camera=camera, identity_id=identity_id).exclude(sighting__in=rows)
     for span in wanted:
         for alert in loose.filter(captured_at__range=(moment(span.first), moment(span.last))):
             home = rows.filter(first_seen__lte=alert.captured_at, last_seen__gte=alert.captured_at).first()

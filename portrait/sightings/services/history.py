@@ -4,12 +4,16 @@ A change of the journal notes which tracks it gives to whom (`history_plan`); a 
 item a few hundred tracks (`history_moves`). Undoing the change starts a job that puts every track back as it was.
 """
 
+import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
 
 from portrait.cameras.models import Camera
 from portrait.core.errors import ConflictError
@@ -17,8 +21,8 @@ from portrait.gallery.models import Change, Collection, Identity, Portrait
 from portrait.gallery.services import editing, journal
 from portrait.gallery.services.journal import Actor
 from portrait.gallery.services.people import require_living
-from portrait.jobs.models import Job, JobItem
-from portrait.jobs.services import create_job
+from portrait.jobs.models import ItemState, Job, JobItem
+from portrait.jobs.services import QueueFullError, create_job
 from portrait.jobs.tasks import enqueue_job
 from portrait.sightings.models import Detection, FaceRejection, HistoryMove, Sighting, Track
 from portrait.sightings.services import events, history_plan, judging, timeline
@@ -26,7 +30,11 @@ from portrait.sightings.services.history_moves import Counts, bring, is_certain,
 from portrait.sightings.services.history_plan import Preview
 from portrait.sightings.services.judging import Work
 
-HISTORY = "history"
+logger = logging.getLogger(__name__)
+
+HISTORY, QUEUE = "history", "history"
+"""A queue of its own: an edit's past neither waits for a re-index, nor lets what beat starts wait."""
+RESUME_AFTER = timedelta(minutes=30)
 MOST_CHOSEN = 5000
 """Tracks that one change gives to somebody by hand."""
 MOST_REJECTED = 100
@@ -74,11 +82,11 @@ def start(change: Change) -> Job | None:
     """The job that brings the history to what a change, or its undo, says; None where there is nothing to do."""
     root = journal.root_of(change)
     chunks = history_plan.next_chunk(root)
-    if not chunks and not (change.undoes is not None and any(seen_of(key) for key in _made_by(root))):
+    if not chunks and not _may_have_more(change, root):
         return None
     job = create_job(
         kind=HISTORY,
-        queue="reindex",
+        queue=QUEUE,
         collection_id=change.collection_id,
         parameters={"change": root.pk, "by": change.pk},
         items=max(chunks, 1),
@@ -89,7 +97,35 @@ def start(change: Change) -> Job | None:
     return job
 
 
+def resume() -> int:
+    """Start again what ended before its work was done, cancelled or given up: an edit is never left half done. Answers
+    how many jobs that were."""
+    over = Job.objects.filter(kind=HISTORY, finished_at__lt=timezone.now() - RESUME_AFTER)
+    undone = JobItem.objects.filter(job=OuterRef("pk"), state__in=[ItemState.FAILED, ItemState.CANCELLED])
+    resumed = 0
+    for job in over.filter(Exists(undone)).order_by("finished_at"):
+        try:
+            with transaction.atomic():
+                mine = Change.objects.select_for_update(of=("self",)).filter(pk=job.parameters["by"], job_id=job.pk)
+                change = mine.first()
+                if change is not None and journal.latest_of(change) == change:
+                    resumed += start(change) is not None
+        except QueueFullError as error:
+            logger.warning("the history of change %s waits: %s", job.parameters["by"], error)
+    return resumed
+
+
+def _may_have_more(change: Change, root: Change) -> bool:
+    """Whether there may be something to do that no ledger knows: a worker may give a track to somebody who is merged
+    at this moment; somebody whom an undone change had made may have been seen since."""
+    if journal.in_effect(root):
+        return root.action == "merge" and Camera.objects.filter(collection_id=root.collection_id).exists()
+    return change.undoes is not None and any(seen_of(key) for key in _made_by(root))
+
+
 def _made_by(change: Change) -> list[UUID]:
+    if change.details.get("erased"):
+        return []
     made = (step for step in change.steps if step["op"] == "create" and step["model"] == "identity")
     return [UUID(step["pk"]) for step in made]
 
@@ -102,8 +138,8 @@ def refuse_if_moved_since(change: Change) -> None:
     """
     root = journal.root_of(change)
     mine = HistoryMove.objects.filter(change=root).values("track_id")
-    others = Change.objects.filter(moves__track__in=mine, collection_id=change.collection_id).exclude(pk=root.pk)
-    for other in others.distinct():
+    with_them = HistoryMove.objects.filter(track__in=mine).exclude(change=root).values("change_id")
+    for other in Change.objects.filter(pk__in=with_them).defer("steps"):
         moves = HistoryMove.objects.filter(change=other, track__in=mine)
         if any(move.done or is_certain(other, move) for move in moves):
             journal.refuse_what_came_later(change, Change.objects.filter(pk=other.pk))
@@ -246,7 +282,7 @@ def _judge_without(change: Change, detection: Detection, person: Identity) -> No
     history_plan.plan_tracks(change, [track], decision.key)
     HistoryMove.objects.filter(change=change, track=track).update(done=True)
     judging.hand_over(work, track, decision.key, decision.similarity, pinned=False)
-    events.update(camera=camera, touches=work.touches)
+    events.update(camera=camera, touches=work.touches, undoing=False)
 
 
 def preview_merge(*, target: Identity, sources: Sequence[Identity]) -> Preview:

@@ -33,26 +33,46 @@ def bring(change: Change, chunk: int) -> Counts:
     `skipped`: is somebody else's by now. `unlike`: looked at, and not the person. Safe to repeat.
     """
     counts: Counts = Counter()
-    if journal.in_effect(change):
-        _note_latecomers(change, chunk)
+    if chunk == 0:
+        _wait_for_workers(change)
+        _note_latecomers(change)
     rows = HistoryMove.objects.filter(change=change, chunk=chunk)
+    further = {change.pk: change}
     for camera_id in list(rows.order_by("track__camera_id").values_list("track__camera_id", flat=True).distinct()):
         last: int | None = 0
         while last is not None:
-            last = _step(change, rows, camera_id, last, counts)
-    _tidy(change)
+            last = _step(change, rows, camera_id, last, counts=counts, further=further)
+    for each in further.values():
+        _tidy(each)
     return counts
 
 
-def _note_latecomers(change: Change, chunk: int) -> None:
+def _wait_for_workers(change: Change) -> None:
+    """Whoever holds a camera's lock may know people as they were before the change; whoever gets it later does not."""
+    cameras = Camera.objects.filter(collection_id=change.collection_id).order_by("pk")
+    for camera_id in cameras.values_list("pk", flat=True):
+        with transaction.atomic():
+            timeline.lock(camera_id)
+
+
+def _note_latecomers(change: Change) -> None:
     """Tracks that a worker gave to somebody while they were merged: its transaction had begun before."""
-    if change.action == "merge" and change.steps and not change.details.get("erased"):
+    if change.action == "merge" and not change.details.get("erased") and journal.in_effect(change):
         sources = [UUID(key) for key in change.details["sources"]]
-        history_plan.plan_all(change, sources, UUID(change.details["target"]), chunk=chunk)
+        history_plan.plan_all(change, sources, UUID(change.details["target"]), chunk=0)
 
 
-def _step(change: Change, rows: "QuerySet[HistoryMove]", camera_id: UUID, last: int, counts: Counts) -> int | None:
-    """Some tracks of one camera, in one transaction; answers where to go on, None at the end."""
+def _step(
+    change: Change,
+    rows: "QuerySet[HistoryMove]",
+    camera_id: UUID,
+    last: int,
+    *,
+    counts: Counts,
+    further: dict[int, Change],
+) -> int | None:
+    """Some tracks of one camera, in one transaction; answers where to go on, None at the end. further: gets the other
+    changes that moved them on."""
     with transaction.atomic():
         timeline.lock(camera_id)
         forward = journal.in_effect(change)
@@ -65,10 +85,13 @@ def _step(change: Change, rows: "QuerySet[HistoryMove]", camera_id: UUID, last: 
         for together in _neighbourhoods(work, some):
             work.touches.clear()
             moved = [move for move in together if _move(work, change, move, forward, counts)]
+            on = _go_on(work, change, {move.track_id for move in moved}, counts)
+            further |= {move.change_id: move.change for move in on}
             _settle(work, {move.track_id for move in moved})
-            _own_sightings(work, moved)
+            _own_sightings(work, moved, Sighting.objects.all(), forward)
+            _own_sightings(work, on, Sighting.everything.all(), forward)  # of whom it never came back to in between
             if work.touches:
-                events.update(camera=camera, touches=work.touches)
+                events.update(camera=camera, touches=work.touches, undoing=not forward)
     return some[-1].pk
 
 
@@ -113,13 +136,14 @@ def _forward(work: Work, change: Change, move: HistoryMove, track: Track) -> boo
     pin = change.details.get("pin")
     if pin:
         similarity: float | None = SURE if move.after else None
-    elif is_certain(change, move):
+    elif pin is None and is_certain(change, move):
         similarity = track.similarity if move.before and move.after else None
     else:
         decision = judging.would_be(work, track)
-        if track.pinned or decision.key != move.after:
+        fits = decision.key == move.after
+        if pin is None and (track.pinned or not fits):
             return False
-        similarity = decision.similarity
+        similarity = decision.similarity if fits else None
     move.before_similarity, move.before_pinned = before
     judging.hand_over(work, track, move.after, similarity, pinned=track.pinned if pin is None else bool(pin))
     return True
@@ -128,6 +152,25 @@ def _forward(work: Work, change: Change, move: HistoryMove, track: Track) -> boo
 def is_certain(change: Change, move: HistoryMove) -> bool:
     """Whether somebody said of this very track whose it is: it is not judged by its looks."""
     return "pin" in change.details or str(move.before) in change.details.get("sources", ())
+
+
+def _go_on(work: Work, change: Change, track_ids: Iterable[int], counts: Counts) -> list[HistoryMove]:
+    """What another change, or its undo, is to do to a track may have to wait until this one has given it to them, and
+    its own job may be over by now: done here. Answers these moves."""
+    rows = HistoryMove.objects.filter(track__in=track_ids).exclude(change=change).order_by("pk")
+    others, moved = list(rows.select_related("change")), list[HistoryMove]()
+    while (move := next((each for each in others if _is_due(work, each)), None)) is not None:
+        others.remove(move)
+        if _move(work, move.change, move, not move.done, counts):
+            moved.append(move)
+    return moved
+
+
+def _is_due(work: Work, move: HistoryMove) -> bool:
+    track, forward = work.tracks.get(move.track_id), journal.in_effect(move.change)
+    if track is None or move.done == forward or track.identity_id != (move.before if forward else move.after):
+        return False
+    return not forward or is_certain(move.change, move)
 
 
 def _settle(work: Work, track_ids: Iterable[int]) -> None:
@@ -150,28 +193,31 @@ def _merged_by(identity_id: UUID | None) -> Change | None:
     """The change that made somebody a part of somebody else, if one has."""
     if identity_id is None or not Identity.objects.filter(pk=identity_id).exclude(merged_into=None).exists():
         return None
-    rows = Change.objects.filter(action="merge", identities__contains=[identity_id]).order_by("-pk")
+    rows = Change.objects.filter(action="merge", identities__contains=[identity_id]).defer("steps").order_by("-pk")
     merges = (row for row in rows if str(identity_id) in row.details.get("sources", ()))
     return next((row for row in merges if journal.in_effect(row)), None)
 
 
-def _own_sightings(work: Work, moves: Sequence[HistoryMove]) -> None:
-    """A sighting all of whose faces went to one person goes along: it keeps its id, its picture and its alerts."""
+def _own_sightings(work: Work, moves: Sequence[HistoryMove], sightings: "QuerySet[Sighting]", forward: bool) -> None:
+    """A sighting all of whose faces went to one person goes along: it keeps its id, its picture and its alerts. Not to
+    somebody who has one there, with which it becomes one, or where an edit is undone had one, which comes back."""
     for move in moves:
         track = work.tracks[move.track_id]
         before, after = (move.before, track.identity_id) if move.done else (move.after, track.identity_id)
         if before is None or after is None or before == after:
             continue
-        rows = Sighting.objects.filter(camera=work.camera, identity_id=before)
+        rows = sightings.filter(camera=work.camera, identity_id=before)
         for row in rows.filter(first_seen__lte=track.last_seen, last_seen__gte=track.first_seen):
-            _own(work, row, after)
+            _own(work, row, after, forward)
 
 
-def _own(work: Work, row: Sighting, after: UUID) -> None:
+def _own(work: Work, row: Sighting, after: UUID, forward: bool) -> None:
     span = (row.first_seen, row.last_seen)
     faces = Detection.objects.filter(camera=work.camera, captured_at__range=span)
-    same = Sighting.objects.filter(camera=work.camera, identity_id=after, first_seen=row.first_seen)
-    if faces.filter(identity_id=row.identity_id).exists() or same.exists():
+    gap = timedelta(seconds=work.camera.gap_s)
+    theirs = (Sighting.objects if forward else Sighting.everything).filter(camera=work.camera, identity_id=after)
+    near = theirs.filter(last_seen__gte=row.first_seen - gap, first_seen__lte=row.last_seen + gap)
+    if faces.filter(identity_id=row.identity_id).exists() or near.exists():
         return
     Alert.objects.filter(sighting=row).exclude(identity_id=after).update(sighting=None)
     work.touches[row.identity_id].widen(*span)
@@ -203,7 +249,10 @@ def _judge_anew(track: Track, identity_id: UUID) -> None:
 
 
 def seen_of(identity_id: UUID) -> bool:
-    """Whether anything that was seen is somebody's."""
+    """Whether anything that was seen is somebody's, or is on its way back to them."""
     tracks = Track.objects.filter(identity_id=identity_id)
     faces = Detection.objects.filter(identity_id=identity_id)
-    return tracks.exists() or faces.exists() or Sighting.objects.filter(identity_id=identity_id).exists()
+    if tracks.exists() or faces.exists() or Sighting.objects.filter(identity_id=identity_id).exists():
+        return True
+    taken = HistoryMove.objects.filter(before=identity_id, done=True).values("change_id")
+    return not all(journal.in_effect(each) for each in Change.objects.filter(pk__in=taken).defer("steps"))

@@ -1,12 +1,14 @@
 """Which tracks a change of people concerns: the ledger of the job that gives them to somebody else, and its preview."""
 
+from bisect import bisect_right
 from collections.abc import Collection as Items
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from inference.calibration import DECISION
 from portrait.cameras.models import Camera
@@ -167,13 +169,28 @@ def _sightings_with(tracks: Sequence[Track]) -> int:
     who, camera = tracks[0].identity_id, tracks[0].camera_id
     if who is None:
         return 0
-    ends = Track.objects.filter(pk__in=[track.pk for track in tracks]).aggregate(first=Min("first_seen"))
-    rows = Sighting.objects.filter(camera_id=camera, identity_id=who, last_seen__gte=ends["first"])
-    spans = [(track.first_seen, track.last_seen) for track in tracks]
-    return sum(
-        any(first <= last_seen and last >= first_seen for first, last in spans)
-        for first_seen, last_seen in rows.values_list("first_seen", "last_seen")
+    begins, ends = _stretches(tracks)
+    rows = Sighting.objects.filter(
+        camera_id=camera, identity_id=who, last_seen__gte=begins[0], first_seen__lte=ends[-1]
     )
+    count = 0
+    for first_seen, last_seen in rows.values_list("first_seen", "last_seen").iterator():
+        before = bisect_right(begins, last_seen)  # so many begin before it ends: does the last of them reach it?
+        count += before > 0 and ends[before - 1] >= first_seen
+    return count
+
+
+def _stretches(tracks: Sequence[Track]) -> tuple[list[datetime], list[datetime]]:
+    """Begins and ends of the stretches of time that these tracks cover, in order; no two of them touch."""
+    begins: list[datetime] = []
+    ends: list[datetime] = []
+    for first, last in sorted((track.first_seen, track.last_seen) for track in tracks):
+        if ends and first <= ends[-1]:
+            ends[-1] = max(ends[-1], last)
+        else:
+            begins.append(first)
+            ends.append(last)
+    return begins, ends
 
 
 def preview_alike(person: Identity, collection: Collection, *, people: Items[UUID] = ()) -> Preview:

@@ -112,6 +112,8 @@ def forget_likeness(track: Track) -> None:
 
 def hand_over(work: Work, track: Track, identity_id: UUID | None, similarity: float | None, *, pinned: bool) -> None:
     """Give a track with all its faces to somebody, or to nobody, whatever they look like; saves the row."""
+    if identity_id is not None and identity_id == track.identity_id:  # nothing is rebuilt for it
+        Sighting.objects.filter(best__track=track).update(similarity=similarity)
     relabel(work, track, Decision(identity_id, similarity))
     track.pinned, track.stranger_due = pinned, False
     forget_likeness(track)

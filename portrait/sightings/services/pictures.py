@@ -9,6 +9,7 @@ from uuid import UUID
 import cv2
 import numpy as np
 from django.db.models import QuerySet
+from django.db.models.fields.files import FieldFile
 
 from inference.codec import decode, encode_jpeg
 from inference.errors import ImageError
@@ -93,13 +94,21 @@ def sighting_picture(sighting: Sighting) -> bytes:
         else:
             with slow_work():
                 return cut_out(decode(data, limits=codec_limits()), Box(*best.box), others)
-    if not sighting.picture:
+    kept = sighting.picture or _picture_of_joined(sighting)
+    if not kept:
         raise PictureExpiredError("The picture of this sighting is no longer kept.")
     try:
-        with sighting.picture.open("rb") as file:
+        with kept.open("rb") as file:
             return bytes(file.read())
     except FileNotFoundError:
         raise PictureExpiredError("The picture of this sighting is no longer there.") from None
+
+
+def _picture_of_joined(sighting: Sighting) -> FieldFile | None:
+    """Its best face may be one of a sighting that became a part of it."""
+    rows = Sighting.everything.filter(best__isnull=False, best=sighting.best_id).exclude(picture="")
+    row = rows.first()
+    return row.picture if row is not None else None
 
 
 def cut_out(image: Image, box: Box, others: Sequence[Box]) -> bytes:
@@ -176,14 +185,14 @@ def save_cut_outs(frame_ids: Collection[int], prepared: Mapping[UUID, CutOut], *
             continue
         old = stored(row.picture)
         write_file(row.picture, "best.jpg", made.jpeg)
-        Sighting.objects.filter(pk=row.pk).update(picture=row.picture.name)
+        Sighting.everything.filter(pk=row.pk).update(picture=row.picture.name)
         delete_on_commit(old)
         saved += 1
     return saved
 
 
 def _that_need(frame_ids: Collection[int], without: UUID | None) -> "QuerySet[Sighting]":
-    rows = Sighting.objects.filter(best__frame__in=frame_ids).exclude(best__frame__picture="")
+    rows = Sighting.everything.filter(best__frame__in=frame_ids).exclude(best__frame__picture="")
     if without is not None:
         rows = rows.exclude(identity_id=without)
     return rows.select_related("best__frame").order_by("pk")

@@ -21,6 +21,7 @@ from portrait.cameras.models import Camera, Frame, FrameState
 from portrait.core.errors import ConflictError
 from portrait.core.files import atomic_with_files
 from portrait.gallery.models import Identity
+from portrait.gallery.services.grace import grace_began
 from portrait.gallery.services.identities import delete_identity
 from portrait.sightings.models import Alert, Detection, Sighting, Stranger, Watch
 from portrait.sightings.services.erasure import delete_faces, lock_timelines, remove_pictures
@@ -98,6 +99,7 @@ def _expire(run: _Run, camera: Camera) -> None:
     run.repeat(lambda: _delete_alerts(run, camera, Identity.Kind.UNKNOWN, unnamed))
     if named is not None:
         run.repeat(lambda: _delete_alerts(run, camera, Identity.Kind.KNOWN, named))
+    run.repeat(lambda: _delete_parked(camera))
     run.repeat(lambda: _advance(run, camera))
     run.repeat(lambda: _delete_behind(run, camera))
 
@@ -135,10 +137,20 @@ def _delete_sightings(run: _Run, camera: Camera, kind: Identity.Kind, before: da
     )
     with transaction.atomic():
         lock_timelines([camera.pk])
-        over = Sighting.objects.filter(~Exists(kept), camera=camera, identity__kind=kind, last_seen__lt=before)
+        over = Sighting.everything.filter(~Exists(kept), camera=camera, identity__kind=kind, last_seen__lt=before)
         ids = list(over.order_by("last_seen").values_list("pk", flat=True)[:ROWS_A_STEP])
-        Sighting.objects.filter(pk__in=ids).delete()
+        Sighting.everything.filter(pk__in=ids).delete()
     run.done.sightings += len(ids)
+    return len(ids)
+
+
+def _delete_parked(camera: Camera) -> int:
+    """Sightings that only waited for the undo of an edit, whose time is over."""
+    with transaction.atomic():
+        lock_timelines([camera.pk])
+        over = Sighting.everything.filter(camera=camera, parked_at__lt=grace_began())
+        ids = list(over.values_list("pk", flat=True)[:ROWS_A_STEP])
+        Sighting.everything.filter(pk__in=ids).delete()
     return len(ids)
 
 

@@ -14,7 +14,7 @@ from portrait.sightings import evidence
 from portrait.sightings.decide import TEMPLATE_FACES, Decision, Grade, grade
 from portrait.sightings.evidence import Neighbours, microseconds
 from portrait.sightings.linking import LINK_S, groups, limits_for, links
-from portrait.sightings.models import Detection, DetectionEmbedding, Track
+from portrait.sightings.models import Detection, DetectionEmbedding, HistoryMove, Track
 from portrait.sightings.services import judging
 from portrait.sightings.services.judging import Work
 
@@ -155,6 +155,7 @@ def _merge(work: Work, track: Track, others: Sequence[Track], loose: Sequence[in
     moved = Detection.objects.filter(track_id__in=gone) | Detection.objects.filter(pk__in=loose)
     if track.pk is None:
         track.save()
+    _take_over_moves(track, others, before=track.frames - len({row.frame_id for row in new}))
     moved.update(track=track)
     Track.objects.filter(pk__in=gone).delete()
     for key in gone:
@@ -170,6 +171,15 @@ def _merge(work: Work, track: Track, others: Sequence[Track], loose: Sequence[in
         (each.registered_id for each in others if each.registered_id), None
     )
     judging.relabel(work, track, Decision(track.identity_id, track.similarity))
+
+
+def _take_over_moves(track: Track, others: Sequence[Track], *, before: int) -> None:
+    """What edits of people did to the longest of them is to be undone for all that they are now; the ledger of the
+    others goes with them. before: how many frames the one that stays had."""
+    longest = max(others, key=lambda each: each.frames, default=track)
+    if longest.frames > before and not track.pinned:
+        mine = HistoryMove.objects.filter(track=track).values("change_id")
+        HistoryMove.objects.filter(track=longest).exclude(change__in=mine).update(track=track)
 
 
 def _store(work: Work, faces: Sequence[_NewFace]) -> None:

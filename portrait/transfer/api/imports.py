@@ -14,8 +14,6 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from portrait.audit.models import Action
-from portrait.audit.services import record
 from portrait.core.auth import principal_of
 from portrait.core.database import release_connection
 from portrait.core.models import Scope
@@ -132,8 +130,7 @@ class ImportsView(generics.ListAPIView[Import]):
         serializer.is_valid(raise_exception=True)
         asked, principal = serializer.validated_data, principal_of(request)
         collection = find_collection(principal, asked.pop("collection", None))
-        run = start_import(collection=collection, api_key_id=principal.api_key_id, **asked)
-        record(principal=principal, action=Action.IMPORT, collection_id=collection.pk, details={"import": str(run.pk)})
+        run = start_import(collection=collection, principal=principal, **asked)
         headers = {"Location": f"/api/v1/imports/{run.pk}"}
         return Response(ImportSerializer(run).data, status=202, headers=headers)
 

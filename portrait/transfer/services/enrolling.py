@@ -16,7 +16,7 @@ from django.db.models import F, QuerySet
 
 from inference.errors import ImageError, InferenceError, ModelNotInstalledError
 from inference.types import Box
-from portrait.core.errors import PortraitError
+from portrait.core.errors import PortraitError, SeveralFacesError
 from portrait.gallery.face_choice import parse_choice
 from portrait.gallery.models import Identity, Portrait
 from portrait.gallery.services.photos import PreparedPhoto, prepare_photos
@@ -34,6 +34,11 @@ TOO_OFTEN = 2
 
 StillMine = Callable[[], None]
 Known = dict[tuple[UUID, str], Portrait]
+
+
+SEVERAL = (
+    "The picture holds several faces. Cut one out, or import again with face=largest (the command: --face largest)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +209,8 @@ def _look(files: Sequence[ImportFile], data: dict[int, bytes], *, claimed: bool 
 
 
 def _rejected(file: ImportFile, sha256: str, error: PortraitError | ImageError) -> Outcome:
-    return Outcome(file, sha256, FileStatus.REJECTED, error.code, str(error))
+    message = SEVERAL if isinstance(error, SeveralFacesError) else str(error)
+    return Outcome(file, sha256, FileStatus.REJECTED, error.code, message)
 
 
 def _one_by_one(files: Sequence[ImportFile], data: dict[int, bytes]) -> list[Outcome]:

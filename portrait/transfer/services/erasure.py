@@ -66,10 +66,15 @@ def erase_identity(*, identity_id: UUID) -> None:
         _remember(identity, open_runs)
         people = ImportPerson.objects.filter(Q(identity=identity) | Q(run__in=open_runs) & _means(identity))
         people |= _nobodys(identity)
-        ids = list(people.values_list("pk", flat=True))
+        ids = _locked(people)
         _forget_files(ImportFile.objects.filter(Q(identity_id=identity_id) | Q(person__in=ids)))
         forget_people(ImportPerson.objects.filter(pk__in=ids))
         transaction.on_commit(partial(scrub_waiting, collection_id=identity.collection_id), robust=True)
+
+
+def _locked(rows: "QuerySet[Any]") -> list[Any]:
+    """Their keys, in order: see `storing.store_chunk`."""
+    return list(rows.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
 
 
 def forget_people(people: "QuerySet[ImportPerson]") -> None:
@@ -118,7 +123,7 @@ def _nobodys(identity: Identity) -> "QuerySet[ImportPerson]":
 
 def _forget_files(files: "QuerySet[ImportFile]") -> None:
     told: dict[str, Any] = {"path": "", "sha256": "", "claim": None, "identity_id": None, "portrait_id": None}
-    ids = list(files.values_list("pk", flat=True))
+    ids = _locked(files)
     rows = ImportFile.objects.filter(pk__in=ids)
     rows.filter(status__in=UNDONE).update(status=FileStatus.REJECTED, code=ERASED.code, message=ERASED.message, **told)
     rows.exclude(code=ERASED.code).update(code="erased", message="", **told)

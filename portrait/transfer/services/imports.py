@@ -1,7 +1,8 @@
 """An import's life: zips come in, chunks of them go to the queue as it drains, and when all is done the zips go."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import IO, ClassVar
 
@@ -10,8 +11,11 @@ from django.core.files.base import File
 from django.db import transaction
 from django.utils import timezone
 
+from portrait.audit.models import Action
+from portrait.audit.services import record
 from portrait.core.errors import ConflictError, PortraitError
-from portrait.core.files import atomic_with_files, delete_on_commit, stored, write_file
+from portrait.core.files import delete_on_commit, stored, written_first
+from portrait.core.principal import Principal
 from portrait.gallery.models import Collection
 from portrait.jobs import selectors as jobs
 from portrait.jobs.growing import add_items
@@ -53,19 +57,19 @@ class TooManyFilesError(PortraitError):
     status: ClassVar[int] = 413
 
 
-def create_import(
-    *, collection: Collection, face: str, force: bool, root: str = "", api_key_id: uuid.UUID | None = None
-) -> Import:
-    """An import without parts.
+def create_import(*, collection: Collection, principal: Principal, face: str, force: bool, root: str = "") -> Import:
+    """An import without parts, and its entry in the audit log: both or neither.
 
     Raises:
         QueueFullError: the collection has too much work waiting already.
+        AuditUnavailableError: it cannot be logged.
     """
+    key = principal.api_key_id
     with transaction.atomic():
-        job = create_job(
-            kind=KIND, queue=QUEUE, collection_id=collection.pk, parameters={}, items=0, api_key_id=api_key_id
-        )
-        return Import.objects.create(collection=collection, job=job, face=face, force=force, root=root)
+        job = create_job(kind=KIND, queue=QUEUE, collection_id=collection.pk, parameters={}, items=0, api_key_id=key)
+        run = Import.objects.create(collection=collection, job=job, face=face, force=force, root=root)
+        record(principal=principal, action=Action.IMPORT, collection_id=collection.pk, details={"import": str(run.pk)})
+    return run
 
 
 def check_zip(file: IO[bytes]) -> int:
@@ -93,20 +97,31 @@ def add_part(*, run: Import, file: IO[bytes]) -> ImportPart:
     Raises:
         InvalidZipError, TooManyFilesError: it cannot be imported.
         NoRoomError: the disk is full.
-        ConflictError: the import was cancelled.
+        ConflictError: the import was cancelled, or closed because nothing came for long.
     """
-    entries = check_zip(file)
-    require_room(file.seek(0, 2))
-    file.seek(0)
-    if run.job is None:
-        raise ConflictError("The import's job is gone.")
-    with atomic_with_files():
-        (item,) = add_items(job=run.job, count=1)
-        part = ImportPart(run=run, item=item.index, entries=entries)
-        write_file(part.file, f"{run.id}-{item.index}.zip", File(file))
-        part.save()
-        transaction.on_commit(partial(enqueue, queue=QUEUE, item_ids=[item.id]))
+    with _stored(file) as part, transaction.atomic():
+        _add(run, part)
     return part
+
+
+@contextmanager
+def _stored(file: IO[bytes]) -> Iterator[ImportPart]:
+    """A part with its zip, which goes again where the rest fails. The zip comes first: to copy it may take minutes, and
+    nothing is locked meanwhile. Nothing that is called inside may fail once its transaction is committed."""
+    part = ImportPart(entries=check_zip(file))
+    require_room(file.seek(0, 2))
+    with written_first(part.file, f"{uuid.uuid4()}.zip", File(file)):
+        yield part
+
+
+def _add(run: Import, part: ImportPart) -> None:
+    locked = Import.objects.select_for_update(of=("self",)).filter(pk=run.pk, sealed=False, finished_at=None)
+    if run.job is None or not locked.exists():
+        raise ConflictError("The import is closed: begin another one, it takes only what is new.")
+    (item,) = add_items(job=run.job, count=1)
+    part.run, part.item = run, item.index
+    part.save()
+    transaction.on_commit(partial(enqueue, queue=QUEUE, item_ids=[item.id]), robust=True)
 
 
 def seal(*, run: Import) -> None:
@@ -120,10 +135,10 @@ def start_import(
     *,
     collection: Collection,
     file: IO[bytes],
+    principal: Principal,
     face: str,
     force: bool,
     root: str = "",
-    api_key_id: uuid.UUID | None = None,
 ) -> Import:
     """Accept one zip for import through the queue.
 
@@ -131,12 +146,13 @@ def start_import(
         InvalidZipError, TooManyFilesError: it cannot be imported.
         NoRoomError: the disk is full.
         QueueFullError: the collection has too much work waiting already, or zips of too many bytes.
+        AuditUnavailableError: it cannot be logged.
     """
     check_zip(file)
     _require_few_waiting(collection, file.seek(0, 2))
-    with atomic_with_files():
-        run = create_import(collection=collection, face=face, force=force, root=root, api_key_id=api_key_id)
-        add_part(run=run, file=file)
+    with _stored(file) as part, transaction.atomic():
+        run = create_import(collection=collection, principal=principal, face=face, force=force, root=root)
+        _add(run, part)
         Import.objects.filter(id=run.id).update(sealed=True)
     run.sealed = True
     return run
@@ -255,7 +271,8 @@ def close_part(part: ImportPart) -> None:
 
 def _finish(run: Import) -> None:
     """What was needed to work goes; the report stays."""
-    Import.objects.filter(id=run.id).update(finished_at=timezone.now(), erased=[])
+    counts = selectors.counts_of([run.id])[run.id]
+    Import.objects.filter(id=run.id).update(finished_at=timezone.now(), results=counts, erased=[])
     ImportPerson.objects.filter(run=run).update(values={}, external_id=None, key="", alias="")
 
 

@@ -5,32 +5,27 @@ It can be cut off anywhere and done again: the same zip gives the same rows, and
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Count
 from django.utils import timezone
 
 from portrait.core.pipelines import codec_limits
 from portrait.transfer import names, tables
 from portrait.transfer.models import FileStatus, ImportChunk, ImportFile, ImportPart, ImportPerson
 from portrait.transfer.services import erasure, imports, people
-from portrait.transfer.services.imports import ZIP_LINE, InvalidZipError
-from portrait.transfer.zips import BadEntryError, BrokenZipError, Entry, Place, entries, find_directory, open_entry
+from portrait.transfer.services.imports import InvalidZipError
+from portrait.transfer.services.table_rows import StillMine, batches, read_people, read_portraits
+from portrait.transfer.zips import BadEntryError, BrokenZipError, Entry, entries, find_directory
 
 CHUNK_FILES = 16
 CHUNK_BYTES = 64 * 2**20
 """A worker's thread holds a chunk's files in memory."""
 BATCH = 1000
 PEOPLE_BATCH = 50
-
-StillMine = Callable[[], None]
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -66,15 +61,15 @@ def plan(part: ImportPart, *, still_mine: StillMine) -> None:
 def _plan(part: ImportPart, file: IO[bytes], still_mine: StillMine) -> None:
     found = _tables(part, file)
     if names.PEOPLE in found:
-        _read_people(part, file, found[names.PEOPLE].place, still_mine)
+        read_people(part, file, found[names.PEOPLE].place, still_mine)
     chunking = _Chunking()
-    for batch in _batches(_listed(file), BATCH):
+    for batch in batches(_listed(file), BATCH):
         still_mine()
         with transaction.atomic():
             erasure.hold(part.run)
             _store_files(part, batch, chunking)
     if names.PORTRAITS in found:
-        _read_portraits(part, file, found[names.PORTRAITS].place, still_mine)
+        read_portraits(part, file, found[names.PORTRAITS].place, still_mine)
     _make_people(part, still_mine)
 
 
@@ -100,94 +95,6 @@ def _harmless(entry: Entry) -> bool:
     """A table of a few people who are all alike shrinks like a bomb, and is none."""
     code = entry.problem[0] if entry.problem else ""
     return code == "zip_bomb" and entry.place.size <= tables.TRUSTED_TABLE_BYTES
-
-
-def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(rows)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-def _read_people(part: ImportPart, file: IO[bytes], place: Place, still_mine: StillMine) -> None:
-    seen: set[str] = set()
-    for number, batch in enumerate(_batches(tables.read_people(_stream(file, place)), BATCH)):
-        still_mine()
-        _check_count(number * BATCH + len(batch))
-        first, again = _first_of_a_folder(batch, seen)
-        bad = [_bad_line(part, row.line, row.problem) for row in first if row.problem]
-        bad += [_bad_line(part, row.line, _twice(row)) for row in again]
-        with transaction.atomic():
-            erasure.hold(part.run)
-            ImportPerson.objects.bulk_create([_person(part, row) for row in first if row.folder], ignore_conflicts=True)
-            ImportFile.objects.bulk_create(bad, ignore_conflicts=True)
-    _refuse_alike(part)
-
-
-def _check_count(people: int) -> None:
-    most = settings.PORTRAIT.import_max_files
-    if people > most:
-        raise InvalidZipError(
-            f"people.csv has more lines than the {most} allowed (PORTRAIT_IMPORT_MAX_FILES): send several zips.",
-            field="file",
-        )
-
-
-def _stream(file: IO[bytes], place: Place) -> IO[bytes]:
-    return cast(IO[bytes], open_entry(file, place))
-
-
-def _first_of_a_folder(
-    rows: Iterable[tables.PersonRow], seen: set[str]
-) -> tuple[list[tables.PersonRow], list[tables.PersonRow]]:
-    """The lines that are the first about their folder, and the others."""
-    first: list[tables.PersonRow] = []
-    again: list[tables.PersonRow] = []
-    for row in rows:
-        (again if row.folder and row.folder in seen else first).append(row)
-        seen.add(row.folder)
-    return first, again
-
-
-def _twice(row: tables.PersonRow) -> str:
-    return f"Line {row.line} of people.csv: its folder stands in an earlier line already."
-
-
-def _person(part: ImportPart, row: tables.PersonRow) -> ImportPerson:
-    return ImportPerson(
-        run_id=part.run_id,
-        folder=row.folder,
-        alias=row.alias,
-        name=row.name,
-        external_id=row.external_id,
-        key=row.key,
-        values=dict(row.values),
-        listed=True,
-        erased=erasure.was_erased(part.run, external_id=row.external_id, name=row.name, key=row.key),
-        problem_code="invalid_row" if row.problem else "",
-        problem_message=row.problem,
-    )
-
-
-def _bad_line(part: ImportPart, line: int, message: str) -> ImportFile:
-    """A line that cannot be used has a result of its own."""
-    return ImportFile(
-        run_id=part.run_id,
-        part=part,
-        index=ZIP_LINE + line,
-        path=f"{names.PEOPLE}, line {line}",
-        status=FileStatus.REJECTED,
-        code="invalid_row",
-        message=message,
-    )
-
-
-def _refuse_alike(part: ImportPart) -> None:
-    """Two lines of one name, and nothing that tells them apart."""
-    nameless = ImportPerson.objects.filter(run=part.run_id, external_id=None, key="", problem_code="", listed=True)
-    shared = nameless.order_by().values("name").annotate(count=Count("pk")).filter(count__gt=1)
-    for name in list(shared.values_list("name", flat=True)):
-        refusal = people.ambiguous()
-        nameless.filter(name=name).update(problem_code=refusal.code, problem_message=refusal.message)
 
 
 def _store_files(part: ImportPart, batch: list[Entry], chunking: _Chunking) -> None:
@@ -269,19 +176,6 @@ def _outcome(entry: Entry, name: names.FileName) -> tuple[str, str, str]:
     return FileStatus.WAITING, "", ""
 
 
-def _read_portraits(part: ImportPart, file: IO[bytes], place: Place, still_mine: StillMine) -> None:
-    """What portraits.csv says of files; it counts only where the file is that very one."""
-    top = f"{part.run.root}/" if part.run.root else ""
-    for batch in _batches(tables.read_portraits(_stream(file, place)), BATCH):
-        still_mine()
-        claims: dict[str, dict[str, Any]] = {f"{top}{row.file}": asdict(row) for row in batch}
-        files = list(ImportFile.objects.filter(part=part, path__in=claims, status=FileStatus.WAITING))
-        for each in files:
-            claim = claims[each.path]
-            each.claim = {key: claim[key] for key in ("file_sha256", "sha256", "box", "landmarks")}
-        ImportFile.objects.bulk_update(files, ["claim"], batch_size=BATCH)
-
-
 def _make_people(part: ImportPart, still_mine: StillMine) -> None:
     listed = ImportPerson.objects.filter(run=part.run_id, listed=True, problem_code="", identity=None, erased=False)
     after = 0
@@ -298,6 +192,6 @@ def store_plan(part: ImportPart) -> dict[str, Any]:
     if erased.exists():
         erasure.forget_people(erased)
         transaction.on_commit(partial(erasure.scrub_parts, part_ids=[part.pk]), robust=True)
-    imports.feed(run_id=part.run_id)
+    transaction.on_commit(partial(imports.feed, run_id=part.run_id), robust=True)
     files, chunks = (model.objects.filter(part=part).count() for model in (ImportFile, ImportChunk))
     return {"files": files, "chunks": chunks}

@@ -2,25 +2,32 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.db import transaction
 
+from portrait.audit.services import asked_by
 from portrait.core.errors import NotFoundError
+from portrait.gallery.reports import log_resemblances
 from portrait.gallery.services.enrolment import PhotoReport, store_photo
 from portrait.gallery.services.photos import PreparedPhoto
 from portrait.gallery.tasks import WARNINGS
-from portrait.transfer.models import UNDONE, FileStatus, ImportChunk, ImportFile, ImportPerson
+from portrait.transfer.models import UNDONE, FileStatus, Import, ImportChunk, ImportFile, ImportPerson
 from portrait.transfer.services import imports, people
 from portrait.transfer.services.enrolling import Outcome, duplicate
 from portrait.transfer.services.people import ERASED, Refusal
 
 
 def store_chunk(chunk: ImportChunk, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Store photos and results, inside the transaction that ends the item; answers the counts by status."""
+    """Store photos and results, inside the transaction that ends the item; answers the counts by status.
+
+    Folders before files: whoever locks several of them does it in this order, as `erasure` does, and the import before
+    all of them or not at all.
+    """
+    persons = people.lock({each.file.person_id for each in outcomes if each.file.person_id})
     undone = ImportFile.objects.filter(pk__in=[each.file.pk for each in outcomes], status__in=UNDONE)
     rows = {row.pk: row for row in undone.select_for_update(of=("self",)).order_by("pk")}
-    persons = people.lock({row.person_id for row in rows.values() if row.person_id})
     for outcome in outcomes:
         if outcome.file.pk in rows:
             _store(chunk, rows, rows[outcome.file.pk], persons, outcome)
@@ -28,7 +35,7 @@ def store_chunk(chunk: ImportChunk, outcomes: Sequence[Outcome]) -> dict[str, An
         people.note(chunk.run, person)
     fields = ["status", "code", "message", "identity_id", "portrait_id", "sha256", "claim", "suspicions"]
     ImportFile.objects.bulk_update(rows.values(), fields)
-    imports.feed(run_id=chunk.run_id)
+    transaction.on_commit(partial(imports.feed, run_id=chunk.run_id), robust=True)
     return dict(Counter(str(row.status) for row in rows.values()))
 
 
@@ -70,7 +77,15 @@ def _enrol(chunk: ImportChunk, row: ImportFile, person: ImportPerson, photo: Pre
     if isinstance(report, Refusal):
         row.status, row.code, row.message = FileStatus.REJECTED, report.code, report.message
         return
+    if report.warnings:
+        _log(chunk.run, report)
     _report(row, report)
+
+
+def _log(run: Import, report: PhotoReport) -> None:
+    key = run.job.api_key_id if run.job else None
+    told: dict[str, Any] = {"import": str(run.pk)}
+    log_resemblances(principal=asked_by(key, "import"), collection_id=run.collection_id, reports=[report], **told)
 
 
 def _report(row: ImportFile, report: PhotoReport) -> None:

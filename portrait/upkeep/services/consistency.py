@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from portrait.gallery.models import Identity, Portrait, PortraitEmbedding
@@ -11,6 +13,7 @@ from portrait.sightings.models import Detection, Sighting
 from portrait.upkeep.services.runs import StillHere
 
 LISTED = 20
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ def _strayed_vectors() -> "QuerySet[PortraitEmbedding]":
     return PortraitEmbedding.objects.exclude(same_owner)
 
 
-def _vectors_wrongly_live() -> "QuerySet[PortraitEmbedding]":
+def _wrongly_live() -> "QuerySet[PortraitEmbedding]":
     gone = Q(portrait__deleted_at__isnull=False) | Q(portrait__identity__deleted_at__isnull=False)
     gone |= Q(portrait__identity__merged_into__isnull=False)  # a picture that the target has as well stayed behind
     return PortraitEmbedding.objects.filter((gone & Q(live=True)) | (~gone & Q(live=False)))
@@ -68,27 +71,34 @@ def _empty_sightings() -> "QuerySet[Sighting]":
     return Sighting.objects.filter(~Exists(hits), best__isnull=False)
 
 
-def _repair_owner(rows: "QuerySet[Any]") -> int:
-    mended = 0
-    for row in rows.select_related("portrait__identity").iterator(500):
-        owner = row.portrait.identity
-        values = {"identity_id": owner.pk, "collection_id": owner.collection_id}
-        mended += PortraitEmbedding.objects.filter(pk=row.pk).update(**values)
-    return mended
+def _owner_of(row: PortraitEmbedding) -> dict[str, Any]:
+    owner = row.portrait.identity
+    return {"identity_id": owner.pk, "collection_id": owner.collection_id}
 
 
-def _repair_live(rows: "QuerySet[Any]") -> int:
-    mended = 0
-    for row in rows.select_related("portrait__identity").iterator(500):
-        owner = row.portrait.identity
-        live = row.portrait.deleted_at is None and owner.deleted_at is None and owner.merged_into_id is None
-        mended += PortraitEmbedding.objects.filter(pk=row.pk).update(live=live)
+def _live_of(row: PortraitEmbedding) -> dict[str, Any]:
+    owner = row.portrait.identity
+    return {"live": row.portrait.deleted_at is None and owner.deleted_at is None and owner.merged_into_id is None}
+
+
+def _mend(values: Callable[[PortraitEmbedding], dict[str, Any]], rows: "QuerySet[Any]") -> int:
+    """Bring vectors after their portrait; values: what they should be. Their people are locked, some at a time: whoever
+    deletes, moves or merges them has done so before, or waits."""
+    keys = rows.order_by("pk").values_list("pk", flat=True)
+    mended, after = 0, None
+    while some := list(keys[:BATCH] if after is None else keys.filter(pk__gt=after)[:BATCH]):
+        after = some[-1]
+        with transaction.atomic():
+            owners = Portrait.objects.filter(embeddings__in=some).values("identity")
+            list(Identity.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=owners).order_by("pk"))
+            for row in rows.filter(pk__in=some).select_related("portrait__identity"):
+                mended += PortraitEmbedding.objects.filter(pk=row.pk).update(**values(row))
     return mended
 
 
 RULES = (
-    Rule("vectors that are not with their portrait's person", _strayed_vectors, _repair_owner),
-    Rule("vectors that are found though deleted, or the other way round", _vectors_wrongly_live, _repair_live),
+    Rule("vectors that are not with their portrait's person", _strayed_vectors, partial(_mend, _owner_of)),
+    Rule("vectors that are found though deleted, or the other way round", _wrongly_live, partial(_mend, _live_of)),
     Rule("portraits without a vector of their collection's model", _without_vector),
     Rule("people merged into another collection's, or into each other", _merged_far),
     Rule("merged people who kept portraits", _merged_with_portraits),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import DatabaseError, connection
 from django.test import Client
 from rest_framework.test import APIClient
@@ -15,6 +16,8 @@ from portrait.core.services import create_api_key
 from portrait.demo.photos import COLLINS, HOPPER, built_in
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services.identities import delete_identity, purge_deleted
+from portrait.jobs.models import JobItem
+from portrait.jobs.tasks import run_item
 from tests.api_clients import MakeClient, b64, plain_jpeg
 from tests.portrait.sightings import seen
 
@@ -31,6 +34,10 @@ def last() -> AuditEntry:
 
 
 PROBE = built_in().people[HOPPER][0].data
+
+
+def _no_space(*args: Any, **kwargs: Any) -> None:
+    raise DatabaseError("no space left on device")
 
 
 def ask(client: APIClient, path: str, collection: Collection, **body: Any) -> Any:
@@ -93,10 +100,7 @@ def test_a_refused_question_is_not_logged_as_an_answered_one(make_client: MakeCl
 def test_what_cannot_be_logged_is_not_answered(
     path: str, reader: APIClient, collection: Collection, hopper: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*args: Any, **kwargs: Any) -> None:
-        raise DatabaseError("no space left on device")
-
-    monkeypatch.setattr(AuditEntry, "save", fails)
+    monkeypatch.setattr(AuditEntry, "save", _no_space)
     body = {"image_a": b64(PROBE), "image_b": b64(PROBE)} if path == "verify" else {"image": b64(PROBE)}
     if path != "verify":
         body["collection"] = collection.name
@@ -209,3 +213,83 @@ def test_a_purge_is_logged(hopper: Identity) -> None:
     Identity.objects.filter(pk=hopper.pk).update(deleted_at=seen.ago(days=90))
     assert purge_deleted() == 1
     assert (last().action, last().actor, last().collection_id) == ("erase", "purge", hopper.collection_id)
+
+
+def test_a_new_person_who_resembles_somebody_is_logged_too(
+    make_client: MakeClient, collection: Collection, hopper: Identity
+) -> None:
+    client = make_client(Scope.ENROL, [collection])
+    told = ask(client, "identities", collection, name="Nobody Special", image=b64(PROBE))
+    assert told.json()["results"][0]["warnings"][0]["identity"]["id"] == str(hopper.pk)
+    row = last()
+    assert (row.action, row.probe_sha256, row.details) == ("search", sha256_of(PROBE), {"enrolment": True, "named": 1})
+    assert AuditSubject.objects.get(pk__in=row.subjects).identity_id == hopper.pk
+
+
+def test_an_enrolment_through_the_queue_is_logged_as_its_callers(
+    make_client: MakeClient, collection: Collection, hopper: Identity
+) -> None:
+    client = make_client(Scope.ENROL, [collection])
+    other = Identity.objects.create(collection=collection, name="Nobody Special")
+    body = {"image": b64(PROBE), "async": True}
+    job = client.post(f"/api/v1/identities/{other.pk}/portraits", body, format="json").json()["job"]
+    run_item(JobItem.objects.get(job=job).pk)
+    row, key = last(), ApiKey.objects.latest("created_at")
+    assert (row.action, row.actor_kind, row.actor_id) == ("search", "key", str(key.pk))
+    assert (row.probe_sha256, row.details) == (sha256_of(PROBE), {"enrolment": True, "named": 1, "job": job})
+    assert AuditSubject.objects.get(pk__in=row.subjects).identity_id == hopper.pk
+
+
+def test_a_job_waits_while_the_log_cannot_be_written(
+    make_client: MakeClient, collection: Collection, hopper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(Scope.ENROL, [collection])
+    other = Identity.objects.create(collection=collection, name="Nobody Special")
+    body = {"image": b64(PROBE), "async": True}
+    job = client.post(f"/api/v1/identities/{other.pk}/portraits", body, format="json").json()["job"]
+    item = JobItem.objects.get(job=job)
+    with monkeypatch.context() as patched:
+        patched.setattr(AuditEntry, "save", _no_space)
+        run_item(item.pk)
+    item.refresh_from_db()
+    assert (item.state, bool(item.upload), other.portraits.count()) == ("waiting", True, 0)
+
+
+def test_the_admins_enrolment_is_logged_as_the_users(client: Client, collection: Collection, hopper: Identity) -> None:
+    User.objects.create_superuser("root", password="pw")
+    client.login(username="root", password="pw")
+    photo = SimpleUploadedFile("photo.jpg", PROBE, "image/jpeg")
+    form = {"collection": str(collection.pk), "name": "Nobody Special", "kind": "known", "metadata": "{}"}
+    answer = client.post("/admin/gallery/identity/add/", {**form, "photos": photo})
+    assert answer.status_code == 302, answer.context["errors"]
+    row = last()
+    assert (row.action, row.actor, row.probe_sha256) == ("search", "root", sha256_of(PROBE))
+    assert AuditSubject.objects.get(pk__in=row.subjects).identity_id == hopper.pk
+
+
+@pytest.mark.parametrize("how", ["one", "several"])
+def test_a_collection_that_goes_in_the_admin_is_logged(client: Client, other_collection: Collection, how: str) -> None:
+    User.objects.create_superuser("root", password="pw")
+    client.login(username="root", password="pw")
+    key = str(other_collection.pk)
+    if how == "one":
+        client.post(f"/admin/gallery/collection/{key}/delete/", {"post": "yes"})
+    else:
+        data = {"action": "delete_selected", "_selected_action": [key], "post": "yes"}
+        client.post("/admin/gallery/collection/", data)
+    assert not Collection.objects.filter(pk=key).exists()
+    row = AuditEntry.objects.filter(action="erase").latest("id")
+    assert (row.actor, str(row.collection_id), row.details) == ("root", key, {"everybody": True})
+
+
+def test_to_watch_a_face_tells_who_it_is(make_client: MakeClient, collection: Collection, hopper: Identity) -> None:
+    client = make_client(Scope.ENROL, [collection])
+    told = ask(client, "watches", collection, name="whoever", image=b64(PROBE)).json()
+    assert (told["resolved"], told["identity"]["id"]) == ("existing", str(hopper.pk))
+    row = last()
+    assert (row.action, row.probe_sha256, row.details) == (
+        "search",
+        sha256_of(PROBE),
+        {"watch": told["id"], "named": 1},
+    )
+    assert AuditSubject.objects.get(pk__in=row.subjects).identity_id == hopper.pk

@@ -316,7 +316,7 @@ def test_the_admin_shows_the_curves(client: Any, admin_user: Any, crowd: Collect
     page = client.get(f"/admin/calibration/calibrationrun/{run.pk}/change/").content.decode()
     assert "data:image/png;base64," in page
     assert "wanted 0.5 %" in page
-    body = {"action": "apply", "_selected_action": [str(run.pk)]}
+    body = {"action": "apply", "_selected_action": [str(run.pk)], "sure": "1"}
     client.post("/admin/calibration/calibrationrun/", body)
     crowd.refresh_from_db()
     assert crowd.threshold == run.threshold

@@ -15,7 +15,7 @@ MakePeople = Callable[..., list[Identity]]
 @pytest.fixture
 def root(db: None) -> Client:
     client = Client()
-    client.force_login(User.objects.create_superuser("root", password="pw"))
+    client.force_login(User.objects.create_superuser("root"))
     return client
 
 
@@ -24,7 +24,7 @@ def sign_in(db: None) -> SignIn:
     """`sign_in("gallery.view_identity", ...)`: a member of the staff with these rights alone."""
 
     def make(*rights: str) -> Client:
-        user = User.objects.create_user(f"clerk-{User.objects.count()}", password="pw", is_staff=True)
+        user = User.objects.create_user(f"clerk-{User.objects.count()}", is_staff=True)
         for right in rights:
             app, codename = right.split(".")
             user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))

@@ -199,6 +199,19 @@ def test_to_take_back_an_answer_that_deleted_needs_the_right_to_delete(
     assert clerk.post(reverse("admin:curation_suggestion_undo", args=[asked.pk])).status_code == 403
 
 
+def test_who_may_not_see_names_reads_them_neither_in_the_journal_nor_in_the_queue(
+    sign_in: SignIn, pair: list[Identity], collection: Collection
+) -> None:
+    clerk = sign_in("gallery.view_change", "curation.view_suggestion", "curation.change_suggestion")
+    for name in ("gallery_change_changelist", "curation_suggestion_changelist"):
+        address = reverse(f"admin:{name}")
+        assert clerk.get(address).status_code == 403, name
+        assert address not in clerk.get(reverse("admin:index")).content.decode(), "nor is there a way to it"
+        allowed = sign_in("gallery.view_identity", "gallery.view_change", "curation.view_suggestion")
+        assert allowed.get(address).status_code == 200, name
+        assert address in allowed.get(reverse("admin:index")).content.decode()
+
+
 def test_who_may_not_see_faces_asks_nobody_by_photo(sign_in: SignIn, people: MakePeople) -> None:
     people(1)
     clerk, address = sign_in("gallery.view_identity"), reverse("admin:gallery_identity_by_photo")

@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from portrait.console.reviews import mark_of
 from portrait.curation.models import Kind, State, Suggestion, fingerprint_of
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services import editing
@@ -16,6 +17,7 @@ from portrait.gallery.services.journal import Actor
 from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.tasks import run_item
 from portrait.privacy.models import ErasureProof, SubjectExport
+from portrait.transfer.models import Import, ImportFile, ImportPart
 from portrait.upkeep.schedule import ENTRIES, ensure_schedule
 from tests.portrait.console.conftest import MakePeople, SignIn
 
@@ -101,7 +103,7 @@ def test_a_cluster_tells_how_many_become_one_and_shows_them_all(
     assert {each.pk for cl in (first, second) for each in cl.page.rows} == {each.pk for each in many}
     assert "Other people are in question by now" in answer(root, row, answer="yes", people="8")
     assert row.state == State.OPEN
-    answer(root, row, answer="yes", people="60")
+    answer(root, row, answer="yes", people=mark_of(row))
     assert row.state == State.CONFIRMED
 
 
@@ -259,3 +261,51 @@ def _user_of(client: Client) -> object:
     from django.contrib.auth.models import User
 
     return User.objects.get(pk=client.session["_auth_user_id"])
+
+
+def test_an_answer_is_about_those_who_were_shown(root: Client, people: MakePeople, collection: Collection) -> None:
+    one, two, three = people(3)
+    row = suggestion(collection, [one, two])
+    page = root.get(reverse("admin:curation_suggestion_changelist")).content.decode()
+    mark = re.search(r'name="people" value="(\w+)"', page)
+    assert mark is not None
+    Suggestion.objects.filter(pk=row.pk).update(identities=[one.pk, three.pk])
+    assert "Other people are in question by now" in answer(root, row, answer="yes", people=mark[1])
+    assert row.state == State.OPEN
+    Suggestion.objects.filter(pk=row.pk).update(identities=[one.pk, two.pk])
+    answer(root, row, answer="yes", people=mark[1])
+    assert row.state == State.CONFIRMED
+
+
+@pytest.mark.parametrize("kind", ["job", "import"])
+def test_what_goes_with_a_job_or_an_import_is_not_told_one_by_one(
+    root: Client, collection: Collection, kind: str
+) -> None:
+    if kind == "job":
+        row = Job.objects.create(kind="enrol", queue="ingest")
+        JobItem.objects.bulk_create(JobItem(job=row, index=index, state=ItemState.DONE) for index in range(30))
+        address = reverse("admin:jobs_job_delete", args=[row.pk])
+    else:
+        run = Import.objects.create(collection=collection, sealed=True, finished_at=timezone.now())
+        part = ImportPart.objects.create(run=run, item=0)
+        ImportFile.objects.bulk_create(ImportFile(run=run, part=part, index=n, path=f"{n}.jpg") for n in range(30))
+        address = reverse("admin:transfer_import_delete", args=[run.pk])
+    page = root.get(address).content.decode()
+    assert ("with its items" if kind == "job" else "with what became of each file") in page
+    assert "29" not in re.sub(r"[0-9a-f-]{36}", "", page.split("<main")[-1])
+
+
+def test_pages_are_called_as_in_the_sidebar(root: Client, people: MakePeople) -> None:
+    def crumbs(address: str) -> list[str]:
+        heading = re.search(r"<h1.*?</h1>", root.get(address).content.decode(), re.DOTALL)
+        assert heading is not None
+        return re.findall(r"tracking-tight\">\s*(.*?)\s*</", heading[0])
+
+    person, work = people(1)[0], job(ItemState.WAITING)
+    assert crumbs(reverse("admin:gallery_identity_changelist")) == ["People"]
+    assert crumbs(reverse("admin:gallery_identity_change", args=[person.pk])) == ["People", person.name]
+    assert crumbs(reverse("admin:curation_suggestion_changelist")) == ["Review"]
+    assert crumbs(reverse("admin:gallery_change_changelist")) == ["Journal"]
+    assert crumbs(reverse("admin:jobs_job_change", args=[work.pk])) == ["Jobs", "Enrol photos"]
+    assert crumbs(reverse("admin:transfer_import_changelist")) == ["Imports"], "without a place in it: its own name"
+    assert len(crumbs(reverse("admin:index"))) == 1

@@ -135,6 +135,7 @@ ADMIN_CALLS = [
     ("post", f"/api/v1/reindexes/{SOME_ID}/switch"),
     ("post", f"/api/v1/reindexes/{SOME_ID}/rollback"),
     ("post", f"/api/v1/reindexes/{SOME_ID}/retire"),
+    ("post", f"/api/v1/reindexes/{SOME_ID}/abandon"),
 ]
 ALL_CALLS = READ_CALLS + ENROL_CALLS + ADMIN_CALLS
 

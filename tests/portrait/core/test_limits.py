@@ -70,6 +70,12 @@ def test_a_body_above_it_is_refused_announced_or_not(headers: list[tuple[bytes, 
     assert (status, body["error"]["code"]) == (413, "request_too_large")
 
 
+def test_a_body_in_chunks_is_not_taken_for_an_empty_one() -> None:
+    status, body = _ask([KEY, (b"transfer-encoding", b"chunked")], [b"123"])
+    assert (status, body["error"]["code"]) == (411, "length_required")
+    assert "Content-Length" in body["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "named", [KEY, (b"cookie", b"sessionid=abc"), (b"cookie", b"csrftoken=x; sessionid=abc; other=y")]
 )

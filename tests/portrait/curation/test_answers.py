@@ -11,7 +11,7 @@ from portrait.core.errors import ConflictError
 from portrait.curation.models import Likeness, State, Suggestion
 from portrait.curation.services import answers
 from portrait.curation.services.answers import NotThisKindError
-from portrait.gallery.models import Change, Collection, Distinct, Identity
+from portrait.gallery.models import Change, Collection, Distinct, Identity, Portrait
 from portrait.gallery.services import editing, journal
 from portrait.gallery.services.identities import delete_identity
 from tests.portrait.curation.crowd import ANNA, BEN, add_portrait, asked, face, ids, person, scan, waiting
@@ -213,6 +213,27 @@ def test_a_moved_portrait_overtakes_what_was_asked_about_it(collection: Collecti
     editing.split(identity=one, actor=BEN, portraits=[stray])
     row.refresh_from_db()
     assert (row.state, row.details["overtaken"]) == (State.STALE, "portraits_changed")
+
+
+def test_a_portrait_that_was_moved_at_the_very_moment_of_the_answer_is_not_deleted_from_another(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = person(collection, "one", [face(1, seed=seed) for seed in range(3)], kind="known")
+    other = person(collection, "other", [face(8)], kind="known")
+    stray = add_portrait(one, face(5))
+    scan(collection)
+    (row,) = waiting(collection, "outlier")
+    take = answers._take
+
+    def moved_before(*args: Any) -> None:
+        take(*args)
+        Portrait.objects.filter(pk=stray.pk).update(identity=other)  # after it was looked whose it is
+
+    monkeypatch.setattr(answers, "_take", moved_before)
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        answers.confirm(suggestion=row, actor=ANNA, action="delete")
+    stray.refresh_from_db()
+    assert (stray.deleted_at, row.changes) == (None, [])
 
 
 def test_an_outlier_may_be_answered_in_another_way_than_proposed(collection: Collection) -> None:

@@ -225,6 +225,48 @@ def test_a_portrait_unlike_the_rest_is_an_outlier_and_goes_to_whom_it_is_like(co
     assert waiting(collection, "outlier") == []
 
 
+def test_a_better_fit_for_an_open_question_takes_the_place_of_the_first(collection: Collection) -> None:
+    one = person(collection, "one", [face(1, seed=seed) for seed in range(3)], kind="known")
+    stray = add_portrait(one, face(2, seed=7))
+    scan(collection)
+    (row,) = waiting(collection, "outlier")
+    assert row.identities == [one.pk]
+    two = person(collection, "two", [face(2, seed=seed) for seed in range(3)], kind="known")
+    scan(collection, full=True)
+    (again,) = waiting(collection, "outlier")
+    assert (again.pk, again.portraits, again.identities) == (row.pk, [stray.pk], [one.pk, two.pk])
+    assert again.details["reason"] == "like_somebody_else"
+
+
+def test_so_many_questions_of_a_kind_wait_and_no_more(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    for who in range(4):
+        person(collection, f"poor {who}", [face(who)], kind="known", quality=0.1 + who / 100)
+    monkeypatch.setattr(scanning, "MOST_OPEN", 2)
+    scan(collection)
+    first = waiting(collection, "weak")
+    assert sorted(row.details["quality"] for row in first) == [0.1, 0.11]
+    scan(collection, full=True)
+    assert {row.pk for row in waiting(collection, "weak")} == {row.pk for row in first}
+    for row in first:
+        answers.reject(suggestion=row, actor=ANNA)
+    scan(collection, full=True)
+    assert sorted(row.details["quality"] for row in waiting(collection, "weak")) == [0.12, 0.13]
+
+
+def test_whom_a_camera_parted_takes_nobodys_place_in_the_queue(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pairs that may not be one count for nothing among the few that are asked about one person."""
+    monkeypatch.setattr("portrait.curation.grouping.PAIRS_EACH", 1)
+    one = person(collection, "one", [face(1)], kind="known")
+    near = person(collection, "near", [face(1, off=0.11)], kind="known")
+    far = person(collection, "far", [face(1, off=0.3, seed=3)], kind="known")
+    other = one.portraits.get()
+    Rejection.objects.create(identity=near, portrait=other)
+    scan(collection)
+    assert ids(one, far) in asked(collection, "same_person") | asked(collection, "duplicate")
+
+
 def test_weak_portraits(collection: Collection) -> None:
     better = person(collection, "better", [face(1)], kind="known")
     poor = add_portrait(better, face(1, seed=1), quality=0.2)

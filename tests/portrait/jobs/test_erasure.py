@@ -12,7 +12,7 @@ from portrait.demo.photos import COLLINS, built_in
 from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.gallery.services.identities import delete_identity
 from portrait.gallery.tasks import EnrolHandler, start_enrolment
-from portrait.jobs import services, tasks
+from portrait.jobs import removal, tasks
 from portrait.jobs.models import Job, JobItem
 from tests.live.conftest import wait_for
 from tests.portrait.jobs.conftest import Broker, Handler, files, uploads_of
@@ -55,7 +55,7 @@ def test_a_collection_with_all_its_jobs(admin: APIClient, identity: Identity, br
 def test_an_erasure_that_fails_leaves_everything(make_job: MakeJob) -> None:
     job = make_job(2)
     with transaction.atomic():
-        services.erase_jobs(collection_id=job.collection_id)
+        removal.erase_jobs(collection_id=job.collection_id)
         assert not Job.objects.exists()
         transaction.set_rollback(True)
     assert job.items.count() == 2
@@ -139,7 +139,7 @@ def test_a_report_names_nobody_else(identity: Identity, broker: Broker) -> None:
 
 def test_one_must_say_whose_jobs(handler: Handler) -> None:
     with pytest.raises(ValueError, match="subject"):
-        services.erase_jobs()
+        removal.erase_jobs()
 
 
 @pytest.mark.django_db

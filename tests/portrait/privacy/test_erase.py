@@ -43,7 +43,7 @@ from portrait.transfer.services.imports import start_import
 from tests.api_clients import MakeClient
 from tests.portrait.privacy.whole_person import ACTOR, NAME, Whole, remains, stored_files
 from tests.portrait.sightings import seen
-from tests.portrait.transfer.conftest import drive, make_zip
+from tests.portrait.transfer.conftest import TESTER, drive, make_zip
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BY = system("tester")
@@ -283,7 +283,9 @@ def test_the_proof_tells_of_a_file_that_is_still_there(whole: Whole, monkeypatch
 
 
 def test_the_proof_tells_of_zips_that_nobody_has_read(whole: Whole) -> None:
-    run = start_import(collection=whole.collection, file=make_zip({"x/a.jpg": b"x"}), face="", force=False)
+    run = start_import(
+        collection=whole.collection, file=make_zip({"x/a.jpg": b"x"}), principal=TESTER, face="", force=False
+    )
     assert erase(identity=whole.hopper, principal=BY).statement["import_zips_waiting"] == 1
     drive(run)
     assert erase(identity=whole.collins, principal=BY).statement["import_zips_waiting"] == 0

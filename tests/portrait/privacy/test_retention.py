@@ -7,12 +7,14 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from portrait.audit.models import Action, AuditSubject
+from portrait.audit.models import Action, AuditEntry, AuditSubject
 from portrait.audit.services import record, system
 from portrait.core.models import Scope
 from portrait.gallery.models import Change, Collection, Identity
@@ -20,8 +22,10 @@ from portrait.gallery.services import editing, journal
 from portrait.gallery.services.journal import Actor
 from portrait.jobs.models import Job
 from portrait.privacy.models import ErasureProof, RetentionReport, RetentionRule
+from portrait.privacy.services import retention
 from portrait.privacy.services.retention import Removed, run
 from portrait.sightings.models import Watch
+from portrait.transfer.models import Import, ImportPerson
 from tests.api_clients import MakeClient
 from tests.portrait.sightings import seen
 
@@ -123,6 +127,65 @@ def test_reports_of_jobs(collection: Collection) -> None:
     assert list(Job.objects.filter(collection_id=collection.pk)) == [waiting]
 
 
+def asked_about(collection: Collection, who: Identity) -> None:
+    by = {"principal": system("test"), "collection_id": collection.pk}
+    record(action=Action.RECOGNIZE, identities=[who.pk], **by)
+
+
+def test_who_is_asked_for_again_and_again_hides_nobody_behind_them(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is up after some people; the next run begins with others."""
+    monkeypatch.setattr(retention, "CHUNK", 2)
+    ids = sorted(uuid.uuid4() for _ in range(9))
+    for key in ids[:-1]:
+        asked_about(collection, person(collection, "Asked", id=key))
+    person(collection, "Old", id=ids[-1])
+    rule("known", 365)
+    looked: list[int] = []
+    asked_of = retention._asked_about
+
+    def counted(keys: list[uuid.UUID], since: Any) -> set[uuid.UUID]:
+        looked.append(len(keys))
+        return asked_of(keys, since)
+
+    monkeypatch.setattr(retention, "_asked_about", counted)
+    monkeypatch.setattr(retention._Run, "time_is_up", property(lambda run: len(looked) > 2))
+    for start, expected in ((0, {"Asked", "Old"}), (3, {"Asked", "Old"}), (6, {"Asked"})):
+        looked.clear()
+        monkeypatch.setattr(retention, "uuid4", lambda start=start: ids[start])
+        run()
+        assert names(collection) == expected
+
+
+def test_many_people_are_asked_about_by_few_queries(collection: Collection, django_assert_max_num_queries: Any) -> None:
+    for number in range(40):
+        who = person(collection, "Asked", hidden=number % 2 == 0)
+        asked_about(collection, who)
+    merged = person(collection, "Asked under another name")
+    asked_about(collection, merged)
+    into = person(collection, "Target")
+    Identity.objects.filter(pk=merged.pk).update(merged_into=into)
+    rule("known", 365)
+    with django_assert_max_num_queries(30):
+        assert run() == []
+    assert Identity.objects.filter(pk=into.pk).exists(), "who was merged into somebody counts for them"
+
+
+def test_reports_of_imports_go_one_after_the_other(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may have a million rows: not all of them in one transaction."""
+    for _ in range(3):
+        old = Import.objects.create(collection=collection, sealed=True, finished_at=timezone.now() - LONG_AGO)
+        ImportPerson.objects.create(run=old, folder="x", name="x")
+    rule("reports", 30, collection)
+    assert counts(run(dry_run=True)) == {"reports": 3}
+    with monkeypatch.context() as patched:
+        patched.setattr(retention._Run, "time_is_up", property(lambda run: Import.objects.count() < 3))
+        assert counts(run()) == {"reports": 1}
+    assert counts(run()) == {"reports": 2}
+    assert not ImportPerson.objects.exists()
+
+
 def test_two_runs_at_once_do_no_harm(collection: Collection) -> None:
     for number in range(6):
         person(collection, f"Old {number}")
@@ -176,6 +239,31 @@ def test_rules_by_the_api(admin: APIClient, make_client: MakeClient, collection:
         assert admin.post("/api/v1/retention-rules", body | bad, format="json").status_code in {400, 404}
     audit = {"purpose": "audit", "days": 90, "collection": collection.name}
     assert admin.post("/api/v1/retention-rules", audit, format="json").status_code == 400
+    short = admin.post("/api/v1/retention-rules", {"purpose": "audit", "days": 29}, format="json")
+    assert (short.status_code, short.json()["error"]["field"]) == (400, "days")
+    with pytest.raises(CommandError, match="at least 30 days"):
+        call_command("retention", "set", "audit", "29")
+
+
+def test_rules_are_logged(admin: APIClient, client: Client, collection: Collection) -> None:
+    def told() -> Any:
+        row = AuditEntry.objects.latest("id")
+        return row.action, row.actor, row.collection_id, row.details
+
+    body = {"purpose": "known", "days": 30, "collection": collection.name}
+    made = admin.post("/api/v1/retention-rules", body, format="json").json()
+    assert told() == ("retention", "test", collection.pk, {"rule": "known", "days": 30})
+    admin.delete(f"/api/v1/retention-rules/{made['id']}")
+    assert told() == ("retention", "test", collection.pk, {"rule": "known", "removed": True})
+    call_command("retention", "set", "unknown", "7", stdout=StringIO())
+    assert told() == ("retention", "manage.py retention", None, {"rule": "unknown", "days": 7})
+    User.objects.create_superuser("root", password="pw")
+    client.login(username="root", password="pw")
+    key = RetentionRule.objects.get().pk
+    client.post(f"/admin/privacy/retentionrule/{key}/change/", {"purpose": "unknown", "days": 8, "collection": ""})
+    assert told() == ("retention", "root", None, {"rule": "unknown", "days": 8})
+    client.post(f"/admin/privacy/retentionrule/{key}/delete/", {"post": "yes"})
+    assert told() == ("retention", "root", None, {"rule": "unknown", "removed": True})
 
 
 def test_the_command(collection: Collection) -> None:

@@ -23,6 +23,7 @@ from portrait.jobs.models import Job, JobItem
 from portrait.scenes.models import Caption, PersonInResult, SceneObject, Segmentation
 from portrait.sightings.models import Alert, FaceRejection, Stranger, Track, Watch
 from portrait.transfer.models import Import, ImportedName, ImportFile, ImportPart, ImportPerson
+from portrait.upkeep.models import UpkeepRun
 from tests.portrait.sightings import seen
 
 ACTOR = Actor("tester")
@@ -57,6 +58,8 @@ class Whole:
         Likeness.objects.create(
             collection=self.collection, model=model, first_id=pair[0], second_id=pair[1], distance=0.7, nearest=0.6
         )
+        amiss = {"merged people who kept portraits": {"count": 1, "ids": [str(self.hopper.pk)], "mended": 0}}
+        UpkeepRun.objects.create(kind=UpkeepRun.Kind.INTEGRITY, ended_at=timezone.now(), report={"rows": amiss})
         suspects = [{"first": str(pair[0]), "second": str(pair[1]), "distance": 0.5}]
         CalibrationRun.objects.create(collection=self.collection, model=model, report={"suspects": suspects})
         run = Import.objects.create(collection=self.collection, finished_at=timezone.now())

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from portrait.core.pipelines import embedder_spec
-from portrait.gallery.models import EmbeddingModel
+from portrait.gallery.models import Collection, EmbeddingModel
 from portrait.gallery.services.identities import default_embedding_model
 from portrait.gallery.vectors import pack_projection
+from portrait.reindex.models import Reindex, State
+from portrait.reindex.services.filling import Wanted, fill
 
 
 def make_projection(name: str = "tiny", dims: int = 120) -> EmbeddingModel:
@@ -29,3 +31,12 @@ def make_projection(name: str = "tiny", dims: int = 120) -> EmbeddingModel:
 @pytest.fixture
 def projection(db: None) -> EmbeddingModel:
     return make_projection()
+
+
+def made_ready(collection: Collection, model: EmbeddingModel, **report: int) -> Reindex:
+    """All vectors are there that can be; it waits to be switched."""
+    collection.kept_models.add(model)
+    fill(Wanted(collection.pk, model))
+    return Reindex.objects.create(
+        collection=collection, from_model=collection.active_model, to_model=model, state=State.READY, report=report
+    )

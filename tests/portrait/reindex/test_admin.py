@@ -1,5 +1,7 @@
 """Re-indexes in the admin: begun by a form, then only looked at; refusals are messages."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -20,12 +22,16 @@ def staff() -> Client:
 
 
 def test_a_reindex_is_begun_looked_at_and_rolled_back(
-    staff: Client, collection: Collection, projection: EmbeddingModel
+    staff: Client,
+    collection: Collection,
+    projection: EmbeddingModel,
+    django_capture_on_commit_callbacks: Any,
 ) -> None:
     enrol(collection, people(3, 2))
     form = {"collection": str(collection.pk), "to_model": str(projection.pk), "switch_itself": "on"}
     assert staff.get(f"{LIST}add/").status_code == 200
-    answer = staff.post(f"{LIST}add/", form, follow=True)
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = staff.post(f"{LIST}add/", form, follow=True)
     assert "was added successfully" in answer.content.decode()
     reindex = Reindex.objects.get()
     assert (reindex.state, reindex.to_model, reindex.chunks.count()) == (State.BUILDING, projection, 1)

@@ -26,7 +26,7 @@ from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.tasks import run_item
 from portrait.reindex import gaps, tasks
 from portrait.reindex.models import Reindex, State
-from portrait.reindex.services import filling, learning, retiring, starting, switching
+from portrait.reindex.services import filling, learning, planning, retiring, starting, switching
 from tests.portrait.reindex.population import enrol, people
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ VECTORS = people(60, 10)
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> Collection:
     """60 people with 10 portraits each. Its chunks are small."""
-    monkeypatch.setattr(starting, "VECTORS_A_CHUNK", 100)
+    monkeypatch.setattr(planning, "VECTORS_A_CHUNK", 100)
     monkeypatch.setattr(filling, "PROJECTED_STEP", 40)
     monkeypatch.setattr(retiring, "AFTER_SWITCH", timedelta())
     collection = create_collection(name=f"crowd-{uuid.uuid4().hex[:8]}")

@@ -64,11 +64,13 @@ def test_seen_faces_are_looked_at_again_as_far_as_pictures_are_kept(
     Frame.objects.filter(pk__in=[cut.frame_id, bare.frame_id]).update(picture="")
     before = {face.pk: by(collection.active_model, face) for face in (whole, cut)}
     network = collection.active_model
-    assert fill(Wanted(collection.pk, projection, from_pictures=True)) == Filled(made=3, impossible=1)
+    assert fill(Wanted(collection.pk, projection, from_pictures=True)) == Filled(made=3, impossible=0)
     for face in (whole, cut):
         distance = np.linalg.norm(by(projection, face) - project(projection, before[face.pk][None])[0])
         assert distance < 0.25, "the same face, for all the pixels that the cut-out lost"
-    assert gaps.count_gaps(collection.pk, projection, network).detections == 1
+    found = gaps.count_gaps(collection.pk, projection, network, from_pictures=True)
+    assert (found.detections, found.lost) == (1, 1)
+    assert fill(Wanted(collection.pk, projection)) == Filled(made=1, impossible=0), "its stored vector does"
 
 
 def test_search_finds_sightings_by_the_small_vectors(collection: Collection, projection: EmbeddingModel) -> None:

@@ -48,9 +48,16 @@ def snapshot(collection: Collection) -> dict[str, list[Any]]:
     return people.snapshot(collection) | {
         "tracks": list(tracks.values_list("pk", "identity", "similarity", "pinned")),
         "faces": list(faces.values_list("pk", "identity", "track")),
-        "sightings": sorted(sightings.values_list("camera", "identity", "first_seen", "last_seen", "hits"), key=str),
+        "sightings": sorted(
+            sightings.values_list(
+                "pk", "camera", "identity", "first_seen", "last_seen", "hits", "best", "similarity", "picture"
+            ),
+            key=str,
+        ),
         "watches": list(Watch.objects.filter(collection=collection).order_by("pk").values_list("pk", "identity")),
-        "alerts": list(Alert.objects.filter(camera__in=cameras).order_by("pk").values_list("pk", "identity")),
+        "alerts": list(
+            Alert.objects.filter(camera__in=cameras).order_by("pk").values_list("pk", "identity", "sighting")
+        ),
         "face rejections": sorted(
             FaceRejection.objects.filter(detection__camera__in=cameras).values_list("pk", "identity", "detection"),
             key=str,

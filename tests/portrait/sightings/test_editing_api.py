@@ -212,3 +212,27 @@ def test_a_cameras_key_edits_nobody(collection: Collection) -> None:
         assert post(client, path).status_code == 403
     assert client.get("/api/v1/changes").status_code == 403
     assert Identity.objects.get().name == "Ada"
+
+
+def test_where_somebody_went_is_told(enroller: APIClient, make_client: MakeClient, collection: Collection) -> None:
+    target, merged, deleted = (add(collection, number, name=f"p{number}") for number in range(3))
+    assert post(enroller, f"identities/{target.pk}/merge", {"identities": [str(merged.pk)]}).status_code == 200
+    assert enroller.delete(f"/api/v1/identities/{deleted.pk}").status_code == 200
+    told = [enroller.get(f"/api/v1/identities/{each.pk}").json()["error"] for each in (merged, deleted)]
+    assert [each["code"] for each in told] == ["not_found", "not_found"]
+    assert f"merged into {target.pk}" in told[0]["message"]
+    assert f"{deleted.pk}/restore" in told[1]["message"]
+    stranger = make_client(Scope.READ, [])
+    for each in (merged, deleted):
+        message = stranger.get(f"/api/v1/identities/{each.pk}").json()["error"]["message"]
+        assert message == "There is no such identity."
+
+
+def test_what_a_list_does_not_know_is_refused(enroller: APIClient) -> None:
+    for path in ("identities?colection=staff", "identities?kind=stranger"):
+        answer = enroller.get(f"/api/v1/{path}")
+        assert answer.status_code == 400
+    assert "known, unknown" in answer.json()["error"]["message"]
+    sent = enroller.post("/api/v1/identities", "name=Ada", content_type="text/plain")
+    assert sent.status_code == 415
+    assert "application/json" in sent.json()["error"]["message"]

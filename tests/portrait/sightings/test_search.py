@@ -180,6 +180,9 @@ def test_the_index_finds_what_the_scan_finds(collection: Collection, monkeypatch
     with CaptureQueriesContext(connection) as queries:
         walked = nearest_exemplars(scope, own, 20)
     assert any("max_scan_tuples" in query["sql"] for query in queries)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('enable_sort')")
+        assert cursor.fetchone() == ("on",), "the caller's transaction goes on as it was"
     assert exact[0] == (face.pk, pytest.approx(0, abs=1e-5))
     assert [key for key, _ in walked] == [key for key, _ in exact]
     quiet = {row.pk for index, row in enumerate(others) if index % 2}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageEnhance
 
+from portrait.audit.services import system
 from portrait.demo.photos import COLLINS, HOPPER, PhotoSet
 from portrait.gallery.models import Collection
 from portrait.jobs.models import ItemState
@@ -17,6 +18,7 @@ from portrait.transfer.services.imports import start_import
 from portrait.transfer.tasks import tend
 
 Files = Mapping[str, bytes]
+TESTER = system("test")
 
 
 def make_zip(files: Files, **options: Any) -> io.BytesIO:
@@ -55,7 +57,7 @@ def run_import(collection: Collection) -> Callable[..., tuple[Import, dict[str, 
 
     def go(files: Files | io.BytesIO, into: Collection = collection, **options: Any) -> Any:
         zipped = files if isinstance(files, io.BytesIO) else make_zip(files)
-        run = start_import(collection=into, file=zipped, **{"face": "", "force": False, **options})
+        run = start_import(collection=into, file=zipped, principal=TESTER, **{"face": "", "force": False, **options})
         return run, drive(run)
 
     return go

@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import DatabaseError
 from rest_framework.test import APIClient
 
-from portrait.audit.models import AuditEntry
+from portrait.audit.models import AuditEntry, AuditSubject
+from portrait.audit.services import sha256_of
 from portrait.core.models import Scope
 from portrait.gallery.models import Collection
+from portrait.jobs.models import Job
 from portrait.transfer.models import Import
 from tests.api_clients import MakeClient
+from tests.portrait.jobs.conftest import files as stored_files
+from tests.portrait.sightings import seen
 from tests.portrait.transfer.conftest import drive, make_zip
 
 RunImport = Callable[..., Any]
@@ -61,6 +66,36 @@ def test_an_import_from_its_zip_to_its_report(make_client: MakeClient, collectio
     assert [(row["file"], row["status"]) for row in rows] == [("Ada/a.jpg", "accepted"), ("Ada/=b.jpg", "rejected")]
     assert [each["id"] for each in client.get("/api/v1/imports").json()["results"]] == [told["id"]]
     assert AuditEntry.objects.filter(action="import", collection_id=collection.pk).exists()
+
+
+def test_what_cannot_be_logged_is_not_imported(
+    enroller: APIClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any, **kwargs: Any) -> None:
+        raise DatabaseError("no space left on device")
+
+    before = stored_files("imports")
+    monkeypatch.setattr(AuditEntry, "save", fails)
+    answer = send(enroller, make_zip({"Ada/a.jpg": b"x"}), collection=collection.name)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "audit_unavailable")
+    assert not Import.objects.exists()
+    assert not Job.objects.filter(collection_id=collection.pk).exists()
+    assert stored_files("imports") == before
+
+
+def test_an_import_that_tells_whom_a_face_resembles_is_logged_as_a_search(
+    make_client: MakeClient, collection: Collection, collins: bytes
+) -> None:
+    known = seen.enrol(collection, "Eileen Collins", "collins")
+    client = make_client(Scope.ENROL, [collection])
+    told = send(client, make_zip({"Nobody/a.jpg": collins})).json()
+    drive(Import.objects.get(pk=told["id"]))
+    (row,) = client.get(f"/api/v1/imports/{told['id']}/results").json()["results"]
+    assert str(known.pk) in row["message"]
+    entry = AuditEntry.objects.latest("id")
+    assert (entry.action, entry.actor_kind, entry.probe_sha256) == ("search", "key", sha256_of(collins))
+    assert entry.details == {"enrolment": True, "named": 1, "import": told["id"]}
+    assert AuditSubject.objects.get(pk__in=entry.subjects).identity_id == known.pk
 
 
 def test_a_spreadsheet_takes_no_cell_for_a_formula(make_client: MakeClient, collection: Collection) -> None:

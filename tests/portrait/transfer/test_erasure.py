@@ -1,6 +1,7 @@
 """Whoever is erased leaves the imports too, and does not come back out of a zip that waited."""
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,16 +10,18 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.test import TestCase
+from django.test.utils import CaptureQueriesContext
 
 from portrait.gallery.models import Collection, Identity
 from portrait.gallery.services.identities import delete_collection, delete_identity
 from portrait.jobs.tasks import run_item
 from portrait.transfer.models import Import, ImportChunk, ImportedName, ImportFile, ImportPart, ImportPerson
 from portrait.transfer.services import erasure
-from portrait.transfer.services.imports import start_import
+from portrait.transfer.services.imports import feed, start_import
 from portrait.transfer.tasks import tend
-from tests.portrait.transfer.conftest import drive, make_zip, results, variant
+from tests.portrait.transfer.conftest import TESTER, drive, make_zip, results, variant
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +36,7 @@ def committed() -> Iterator[None]:
 
 
 def wait_with(collection: Collection, files: dict[str, bytes]) -> Import:
-    return start_import(collection=collection, file=make_zip(files), face="", force=False)
+    return start_import(collection=collection, file=make_zip(files), principal=TESTER, face="", force=False)
 
 
 def read_list(run: Import) -> None:
@@ -191,7 +194,7 @@ def test_forged_numbers_never_write_outside_of_the_entry(
     data = bytearray(made.getvalue())
     at = data.index(b"PK\x01\x02")
     data[at + 20 : at + 24] = (10_000_000).to_bytes(4, "little")
-    run = start_import(collection=collection, file=io.BytesIO(bytes(data)), face="", force=False)
+    run = start_import(collection=collection, file=io.BytesIO(bytes(data)), principal=TESTER, face="", force=False)
     read_list(run)
     with committed():
         delete_identity(identity=Identity.objects.get(collection=collection))
@@ -226,3 +229,29 @@ def test_cancelled_files_are_told_so_and_the_zip_goes(
     assert drive(run) == {"Ada/a.jpg": ("skipped", "cancelled")}
     assert not run.parts.get().file
     assert not Identity.objects.filter(collection=collection).exists()
+
+
+def test_an_erasure_and_a_chunk_that_is_stored_lock_in_one_order(
+    run_import: RunImport, collection: Collection, collins: bytes
+) -> None:
+    """Otherwise PostgreSQL would end one of them, and that may be the erasure."""
+    run_import({"Ada/a.jpg": collins})
+    run = wait_with(collection, {"Ada/b.jpg": variant(collins, 1)})
+    read_list(run)
+    feed(run_id=run.pk)
+    assert run.job is not None
+    with CaptureQueriesContext(connection) as storing:
+        run_item(run.job.items.get(index=1).id)
+    assert _locked(storing)[:2] == ["transfer_importperson", "transfer_importfile"]
+    assert "transfer_import" not in _locked(storing)
+    with CaptureQueriesContext(connection) as erasing:
+        delete_identity(identity=Identity.objects.get(collection=collection))
+    assert _locked(erasing)[:3] == ["transfer_import", "transfer_importperson", "transfer_importfile"]
+
+
+def _locked(queries: CaptureQueriesContext) -> list[str]:
+    """The imports' tables whose rows were locked: each when it was for the first time."""
+    tables = [
+        re.findall(r'FROM "(\w+)"', each["sql"])[0] for each in queries.captured_queries if "FOR " in each["sql"][-60:]
+    ]
+    return list(dict.fromkeys(name for name in tables if name.startswith("transfer_")))

@@ -10,18 +10,20 @@ import pytest
 from django.utils import timezone
 
 from inference.errors import InvalidInferenceRequestError, ServerUnavailableError
+from portrait.core.errors import ConflictError
 from portrait.gallery.models import Collection, Portrait
 from portrait.gallery.services import photos as gallery_photos
-from portrait.jobs.models import ItemState, JobItem
-from portrait.jobs.services import QueueFullError, retry
+from portrait.jobs.models import ItemState, Job, JobItem
+from portrait.jobs.services import QueueFullError, cancel, retry
 from portrait.jobs.tasks import run_item
 from portrait.transfer.models import Import, ImportFile
-from portrait.transfer.selectors import progress_of
+from portrait.transfer.selectors import counts_of, progress_of
 from portrait.transfer.services import enrolling, imports
-from portrait.transfer.services.imports import start_import
+from portrait.transfer.services.imports import add_part, create_import, feed, start_import
 from portrait.transfer.services.room import NoRoomError
 from portrait.transfer.tasks import KEEP_FAILED, KEEP_REPORTS, tend
-from tests.portrait.transfer.conftest import drive, make_zip, results, variant
+from tests.portrait.jobs.conftest import files as stored_files
+from tests.portrait.transfer.conftest import TESTER, drive, make_zip, results, variant
 
 pytestmark = pytest.mark.django_db
 
@@ -33,9 +35,10 @@ LOOK = "portrait.transfer.services.enrolling.prepare_photos"
 def run(collection: Collection, collins: bytes) -> Import:
     """Read, and not enrolled yet."""
     files = {"Ada/a.jpg": collins, "Ada/b.jpg": variant(collins, 1), "Ada/bad.jpg": variant(collins, 2)}
-    made = start_import(collection=collection, file=make_zip(files), face="", force=False)
+    made = start_import(collection=collection, file=make_zip(files), principal=TESTER, face="", force=False)
     assert made.job is not None
     run_item(made.job.items.get(index=0).id)
+    feed(run_id=made.pk)  # as it is done once the item is committed
     return made
 
 
@@ -75,18 +78,20 @@ def test_zips_that_wait_are_no_more_than_some_for_a_collection(
     settings.PORTRAIT = replace(settings.PORTRAIT, import_max_mb=1)
     large = {"Ada/a.jpg": bytes(2**20)}
     for _ in range(2):
-        start_import(collection=collection, file=make_zip(large), face="", force=False)
+        start_import(collection=collection, file=make_zip(large), principal=TESTER, face="", force=False)
     with pytest.raises(QueueFullError, match="zips of"):
-        start_import(collection=collection, file=make_zip(large), face="", force=False)
+        start_import(collection=collection, file=make_zip(large), principal=TESTER, face="", force=False)
     monkeypatch.setattr(imports, "MAX_WAITING_ZIPS", 3)
     with pytest.raises(QueueFullError, match="zips of"):
-        start_import(collection=collection, file=make_zip({}), face="", force=False)
+        start_import(collection=collection, file=make_zip({}), principal=TESTER, face="", force=False)
 
 
 def test_no_zip_is_taken_for_which_the_disk_has_no_room(collection: Collection, collins: bytes, settings: Any) -> None:
     settings.PORTRAIT = replace(settings.PORTRAIT, frames_min_free_mb=2**40)
     with pytest.raises(NoRoomError):
-        start_import(collection=collection, file=make_zip({"Ada/a.jpg": collins}), face="", force=False)
+        start_import(
+            collection=collection, file=make_zip({"Ada/a.jpg": collins}), principal=TESTER, face="", force=False
+        )
     assert not Import.objects.exists()
 
 
@@ -193,3 +198,44 @@ def test_reports_go_after_their_time(run_import: RunImport) -> None:
     tend()
     assert not Import.objects.filter(pk=run.pk).exists()
     assert not ImportFile.objects.exists()
+
+
+def test_an_import_whose_command_was_killed_ends(collection: Collection, collins: bytes) -> None:
+    made = create_import(collection=collection, principal=TESTER, face="", force=False)
+    add_part(run=made, file=make_zip({"Ada/a.jpg": collins}))
+    assert drive(made) == {"Ada/a.jpg": ("accepted", "")}
+    assert made.job is not None
+    ended = Job.objects.filter(pk=made.job.pk)
+    for ago, over in ((timedelta(minutes=50), False), (timedelta(minutes=70), True)):
+        ended.update(finished_at=timezone.now() - ago)
+        tend()
+        made.refresh_from_db()
+        assert (made.sealed, made.finished_at is not None) == (over, over)
+    before = stored_files("imports")
+    with pytest.raises(ConflictError, match="closed"):
+        add_part(run=made, file=make_zip({"Ada/b.jpg": collins}))
+    assert stored_files("imports") == before
+
+
+def test_imports_that_wait_for_a_hand_let_others_have_their_turn(
+    run: Import, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portrait.transfer.tasks.SETTLED_AT_ONCE", 1)
+    newer = start_import(
+        collection=collection, file=make_zip({"x/a.jpg": b"x"}), principal=TESTER, face="", force=False
+    )
+    assert newer.job is not None
+    cancel(job=newer.job)
+    for _ in range(2):
+        tend()
+    newer.refresh_from_db()
+    assert newer.finished_at is not None
+    assert Import.objects.get(pk=run.pk).finished_at is None
+
+
+def test_the_files_of_an_import_that_is_over_are_counted_once(run: Import) -> None:
+    drive(run)
+    counts = counts_of([run.pk])[run.pk]
+    assert (counts["accepted"], sum(counts.values())) == (3, 3)
+    ImportFile.objects.filter(run=run).delete()
+    assert counts_of([run.pk])[run.pk] == counts

@@ -13,7 +13,7 @@ from portrait.gallery.models import Collection, Identity, Portrait
 from portrait.transfer.models import Import, ImportFile
 from tests.api_clients import plain_jpeg
 from tests.portrait.jobs.conftest import files as stored_files
-from tests.portrait.transfer.conftest import make_zip, variant
+from tests.portrait.transfer.conftest import TESTER, make_zip, variant
 
 pytestmark = pytest.mark.django_db
 
@@ -273,6 +273,6 @@ def test_the_storage_keeps_nothing_of_what_was_refused(collection: Collection) -
 
     before = stored_files("imports") if default_storage.exists("imports") else []
     with pytest.raises(InvalidZipError):
-        start_import(collection=collection, file=io.BytesIO(b"no zip"), face="", force=False)
+        start_import(collection=collection, file=io.BytesIO(b"no zip"), principal=TESTER, face="", force=False)
     assert (stored_files("imports") if default_storage.exists("imports") else []) == before
     assert not Import.objects.filter(collection=collection).exists()

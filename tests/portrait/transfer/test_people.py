@@ -16,7 +16,7 @@ from portrait.jobs.models import ItemState, JobItem
 from portrait.jobs.tasks import run_item
 from portrait.transfer.services import people
 from portrait.transfer.services.imports import start_import
-from tests.portrait.transfer.conftest import make_zip, variant
+from tests.portrait.transfer.conftest import TESTER, make_zip, variant
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +45,9 @@ def test_two_imports_of_one_zip_at_once_make_everybody_once(
     table = b"name\nAda\nBea\n" if columns == "name" else f"name,id\nAda,{uuid4()}\nBea,{uuid4()}\n".encode()
     items = []
     for _ in range(2):
-        run = start_import(collection=collection, file=make_zip({"people.csv": table}), face="", force=False)
+        run = start_import(
+            collection=collection, file=make_zip({"people.csv": table}), principal=TESTER, face="", force=False
+        )
         assert run.job is not None
         items.append(run.job.items.get().pk)
     both, created = threading.Barrier(2), people._created

@@ -79,6 +79,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(told, default=str))
 
     def _verify(self, *, noted: list[str], **options: Any) -> None:
+        late = selectors.late()
         seal()
         found = selectors.verify(noted=[_noted(each) for each in noted])
         for fault in found.faults:
@@ -88,6 +89,12 @@ class Command(BaseCommand):
             told += f", {found.checkpoint} older links removed by rule"
         if not found.intact:
             raise CommandError(f"The audit log is not as it was written: {told}.")
+        if late:
+            raise CommandError(
+                f"{late} entries waited for their place in the chain for more than {selectors.LATE}, and one that was "
+                "removed meanwhile is not missed: is 'audit: chain new entries' off in the schedule? "
+                f"Else all is well: {told}."
+            )
         self.stdout.write(f"The audit log is as it was written: {told}. Its end is {found.head[0]}:{found.head[1]}")
 
     def _head(self, **options: Any) -> None:

@@ -46,6 +46,9 @@ class Command(BaseCommand):
     def _calibrate(self, collection: Collection, options: dict[str, Any]) -> None:
         if not 0 < options["fmr"] <= 0.5:
             raise CommandError("--fmr is a rate above 0 and up to 0.5, for example 1e-3.")
+        png: Path | None = options["png"]
+        if png is not None and not png.parent.is_dir():
+            raise CommandError(f"--png: there is no folder {png.parent}.")
         with Console(stderr=True).status("measuring"):
             run = runs.carry_out(
                 run=runs.new_run(
@@ -60,7 +63,9 @@ class Command(BaseCommand):
             raise CommandError(run.report["refused"])
         for line in words(run.report):
             self.stdout.write(line)
-        self._write_picture(run, options["png"])
+        if options["group_by"] and not run.report["groups"]:
+            self.stdout.write(f"Nobody's metadata has the key {options['group_by']!r}: no rates by group.")
+        self._write_picture(run, png)
         if options["apply"]:
             runs.apply(run=run, actor=_actor())
             self.stdout.write(f"Applied: the threshold of {collection.name} is {run.threshold:.4f} now.")
@@ -69,8 +74,11 @@ class Command(BaseCommand):
 
     def _write_picture(self, run: CalibrationRun, path: Path | None) -> None:
         if path is not None:
-            with run.picture.open("rb") as file:
-                path.write_bytes(file.read())
+            try:
+                with run.picture.open("rb") as file:
+                    path.write_bytes(file.read())
+            except OSError as error:
+                raise CommandError(f"{path} cannot be written: {error.strerror}") from None
             self.stdout.write(f"Curves: {path}")
 
     def _revert(self, collection: Collection) -> None:

@@ -36,6 +36,8 @@ class Command(BaseCommand):
         try:
             with os.fdopen(os.open(out, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:
                 write_zip(subject, file)
+        except FileExistsError:
+            raise CommandError(f"{out} exists already: name a new file.") from None
         except OSError as error:
             raise CommandError(f"{out} cannot be written: {error.strerror}") from None
         self.stdout.write(f"Written: {out} ({out.stat().st_size} bytes). It holds biometric data.")

@@ -5,11 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
 
+from portrait.audit.services import system
 from portrait.cameras.models import Camera
+from portrait.core.errors import PortraitError
 from portrait.gallery.models import Collection
 from portrait.privacy.models import OF_THE_INSTALLATION, Purpose, RetentionRule
 from portrait.privacy.services.retention import Removed, run
+from portrait.privacy.services.rules import remove_rule, save_rule
+
+CALLER = system("manage.py retention")
 
 
 class Command(BaseCommand):
@@ -65,18 +71,29 @@ class Command(BaseCommand):
 
     def _set(self, *, purpose: str, days: int, collection: str | None, **options: Any) -> None:
         if days < 1:
-            raise CommandError("Days: at least 1.")
+            raise CommandError("Days: at least 1. To keep something for good: retention unset.")
         if collection is not None and purpose in OF_THE_INSTALLATION:
             raise CommandError(f"Of {purpose!r} there is one rule for all collections.")
         where = _collection(collection)
-        RetentionRule.objects.update_or_create(purpose=purpose, collection=where, defaults={"days": days})
+        rule = _rules(purpose, where).first() or RetentionRule(purpose=purpose, collection=where)
+        rule.days = days
+        try:
+            save_rule(rule=rule, principal=CALLER)
+        except PortraitError as error:
+            raise CommandError(error.message) from None
         self.stdout.write(f"{purpose}: {days} days in {where or 'all collections without a rule of their own'}.")
 
     def _unset(self, *, purpose: str, collection: str | None, **options: Any) -> None:
         where = _collection(collection)
-        if not RetentionRule.objects.filter(purpose=purpose, collection=where).delete()[0]:
+        rule = _rules(purpose, where).first()
+        if rule is None:
             raise CommandError("There is no such rule.")
+        remove_rule(rule=rule, principal=CALLER)
         self.stdout.write(f"{purpose}: no rule any more.")
+
+
+def _rules(purpose: str, collection: Collection | None) -> "QuerySet[RetentionRule]":
+    return RetentionRule.objects.filter(purpose=purpose, collection=collection)
 
 
 def _collection(name: str | None) -> Collection | None:

@@ -23,7 +23,9 @@ class Command(BaseCommand):
         try:
             proof = json.loads(file.read_text())
             statement, signature = dict(proof["statement"]), str(proof["signature"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise CommandError(f"{file} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError) as error:
             raise CommandError(f"{file} is no proof of erasure: {error}") from None
         if not is_signed(statement, signature, key or public_key()):
             raise CommandError("The signature is not right: the proof was changed, or another installation made it.")

@@ -81,4 +81,4 @@ class Command(BaseCommand):
         say(f"    accepted at 1 false in 1,000: {rates['here']:.2%}, {rates['source']:.2%}")
         pairs = held["genuine_pairs"] + held["impostor_pairs"]
         say(f"    the same decision: {held['same_decisions']:.3%} of {pairs} pairs")
-        say(f"Use it: manage.py reindex --model {model.name} --collection {collection.name}")
+        say(f"Use it: manage.py reindex --model {model.name}@{model.version} --collection {collection.name}")

@@ -11,7 +11,7 @@ from portrait.core.errors import PortraitError
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection
 from portrait.reindex import selectors, tasks
 from portrait.reindex.models import OPEN, Reindex, State
-from portrait.reindex.services import retiring, starting, switching
+from portrait.reindex.services import ending, retiring, starting, switching
 
 LOOK_EVERY_S = 1.0
 
@@ -27,6 +27,7 @@ class Command(BaseCommand):
         what.add_argument("--model", metavar="NAME", help="begin: to this model (manage.py embedders list)")
         what.add_argument("--status", action="store_true", help="the newest re-index and its report")
         what.add_argument("--switch", action="store_true", help="search by the new vectors: of one that is ready")
+        what.add_argument("--abandon", action="store_true", help="give up one that is ready: it makes room for another")
         what.add_argument("--rollback", action="store_true", help="search by the old vectors again")
         what.add_argument("--retire", action="store_true", help="remove the vectors that are not used any more")
         what.add_argument("--fill-missing", action="store_true", help="make what any collection lacks, here and now")
@@ -44,18 +45,20 @@ class Command(BaseCommand):
 
     def _do(self, options: dict[str, Any]) -> None:
         if options["fill_missing"]:
-            tasks.fill_missing()
+            tasks.fill_missing(anew=True)
             return
         collection = Collection.objects.select_related("active_model").filter(name=options["collection"]).first()
         if collection is None:
             raise CommandError(f"There is no collection {options['collection']!r}.")
-        starting.settle()
+        ending.settle()
         if options["model"]:
             reindex = self._start(collection, options)
         else:
             reindex = self._newest(collection)
             if options["switch"]:
                 switching.switch_by_hand(reindex, force=options["force"])
+            elif options["abandon"]:
+                ending.abandon(reindex)
             elif options["rollback"]:
                 switching.roll_back(reindex)
             elif options["retire"]:
@@ -86,7 +89,7 @@ class Command(BaseCommand):
         with Progress(*columns, console=Console(stderr=True)) as bar:
             shown = bar.add_task(str(reindex.to_model))
             while True:
-                starting.settle(reindex.collection_id)
+                ending.settle([reindex.collection_id])
                 reindex.refresh_from_db()
                 told = selectors.progress_of(reindex)
                 bar.update(

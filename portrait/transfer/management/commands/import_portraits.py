@@ -2,7 +2,7 @@
 
 from argparse import BooleanOptionalAction
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from portrait.audit.models import Action
-from portrait.audit.services import record, system
+from portrait.audit.services import system
 from portrait.core.errors import PortraitError
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection
 from portrait.jobs import services as jobs
@@ -23,6 +22,8 @@ from portrait.transfer.services import imports
 from portrait.transfer.services.packing import Unpacked, pack
 
 LOOK_EVERY_S = 0.5
+LOOK_SHARE = 10
+"""It waits so many times as long as it looks."""
 PARTS_AHEAD = 2
 """Zips that wait on the disk: the next is packed when one of them is done."""
 SHOWN = 20
@@ -48,24 +49,29 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         out: Any = self.stdout
         self._console = Console(file=getattr(out, "_out", None))
+        source: Path = options["source"]
+        if not source.exists():
+            raise CommandError(f"There is no folder or zip {source}.")
         collection = Collection.objects.filter(name=options["collection"]).first()
         if collection is None:
             raise CommandError(f"There is no collection {options['collection']!r}: make it first, in the admin.")
         try:
             run = imports.create_import(
-                collection=collection, face=options["face"], force=options["force"], root=parse_root(options["root"])
+                collection=collection,
+                principal=system("import_portraits"),
+                face=options["face"],
+                force=options["force"],
+                root=parse_root(options["root"]),
             )
         except (PortraitError, ValueError) as error:
             raise CommandError(str(error)) from None
-        caller = system("import_portraits")
-        record(principal=caller, action=Action.IMPORT, collection_id=collection.pk, details={"import": str(run.pk)})
-        self._run(run, options["source"], wait=options["wait"])
+        self._run(run, source, wait=options["wait"])
 
     def _run(self, run: Import, source: Path, *, wait: bool) -> None:
         unpacked = Unpacked()
         try:
             with _bar(self._console) as progress:
-                self._task = progress.add_task("import", total=None, accepted=0, rejected=0, rate="")
+                self._task = progress.add_task("import", total=None, accepted=0, had=0, rejected=0, rate="")
                 self._hand_over(run, source, progress, unpacked)
                 if wait:
                     self._follow(run, progress)
@@ -114,19 +120,21 @@ class Command(BaseCommand):
             pass
 
     def _look(self, run: Import, progress: Progress) -> selectors.Progress:
-        """Show where it stands, a moment later."""
+        """Show where it stands, a moment later; of a large import, to look takes time itself."""
+        began = monotonic()
         fresh = Import.objects.select_related("job").get(pk=run.pk)
         told = selectors.progress_of(fresh)
         progress.update(
             self._task,
             total=told.total if told.planned else None,
             completed=told.done,
-            accepted=told.counts[FileStatus.ACCEPTED] + told.counts[FileStatus.DUPLICATE],
+            accepted=told.counts[FileStatus.ACCEPTED],
+            had=told.counts[FileStatus.DUPLICATE],
             rejected=told.counts[FileStatus.REJECTED] + told.counts[FileStatus.FAILED],
             rate=f"{told.files_per_s:g} files/s" if told.files_per_s else "",
         )
         connection.close()
-        sleep(LOOK_EVERY_S)
+        sleep(max(LOOK_EVERY_S, LOOK_SHARE * (monotonic() - began)))
         return told
 
     def _summary(self, run: Import, unpacked: Unpacked) -> None:
@@ -158,7 +166,10 @@ def _bar(console: Console) -> Progress:
         SpinnerColumn(),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("[green]{task.fields[accepted]} accepted[/] [red]{task.fields[rejected]} rejected[/]"),
+        TextColumn(
+            "[green]{task.fields[accepted]} accepted[/], {task.fields[had]} there already, "
+            "[red]{task.fields[rejected]} rejected[/]"
+        ),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=console,

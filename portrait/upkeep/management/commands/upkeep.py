@@ -34,7 +34,8 @@ class Command(BaseCommand):
         run = checks[options["action"]]()
         if run is None:
             raise CommandError("This check is going on already: see `manage.py upkeep status`.")
-        self.stdout.write(json.dumps(run.report, indent=2))
+        shown = {name: value for name, value in run.report.items() if name != "row_bytes"}  # for the next run only
+        self.stdout.write(json.dumps(shown, indent=2))
         if not run.ok:
             raise CommandError("Something is wrong: see the report above.", returncode=1)
         self.stdout.write("All is well.")
