@@ -117,7 +117,7 @@ def _pictures(people: People) -> Iterator[tuple[str, bytes | None]]:
                 yield f"portraits/{portrait.pk}.jpg", bytes(file.read())
         except FileNotFoundError:
             yield f"portraits/{portrait.pk}.jpg", None
-    for sighting in Sighting.objects.filter(identity__in=people).order_by("pk").iterator(CHUNK):
+    for sighting in Sighting.everything.filter(identity__in=people).order_by("pk").iterator(CHUNK):
         try:
             yield f"sightings/{sighting.pk}.jpg", sighting_picture(sighting)
         except PictureExpiredError:

@@ -75,7 +75,7 @@ def portraits(people: People) -> Rows:
 
 
 def sightings(people: People) -> Rows:
-    rows = Sighting.objects.filter(identity__in=people).select_related("camera").order_by("first_seen", "pk")
+    rows = Sighting.everything.filter(identity__in=people).select_related("camera").order_by("first_seen", "pk")
     for row in rows.iterator(CHUNK):
         yield {
             "id": row.pk,

@@ -156,5 +156,5 @@ def test_the_command(whole: Whole, tmp_path: Path) -> None:
     assert out.stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile(out) as archive:
         assert NAME in archive.read("subject.json").decode()
-    with pytest.raises(CommandError, match="cannot be written"):
+    with pytest.raises(CommandError, match="exists already"):
         call_command("export_subject", str(whole.part.pk), "--out", str(out))

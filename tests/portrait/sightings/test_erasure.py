@@ -310,7 +310,7 @@ def test_a_strangers_portrait_shows_nobody_elses_face(camera: Camera) -> None:
         )
     image = decode(jpeg)
     assert len(_faces_in(prepare_face(jpeg, image, found[0], alone=False).jpeg)) == 2, "else this proves nothing"
-    (photo,) = strangers._photos(rows[:1])
+    (photo,) = strangers._photos(rows[:1], ())
     assert len(_faces_in(photo.jpeg)) == 1
     assert len(_faces_in(photo.thumbnail)) == 1
     left, top, right, bottom = (int(edge) for edge in (box.x, box.y, box.right, box.bottom))

@@ -44,8 +44,8 @@ def test_a_stranger_of_whom_better_faces_come_meanwhile_is_registered_all_the_sa
     track = Track.objects.get(camera=door, stranger_due=True)
     cut_out = strangers._photos
 
-    def while_others_work(faces: Any) -> Any:
-        prepared = cut_out(faces)
+    def while_others_work(*asked: Any) -> Any:
+        prepared = cut_out(*asked)
         monkeypatch.setattr(strangers, "_photos", cut_out)
         _store(door, better, first=6)
         return prepared
