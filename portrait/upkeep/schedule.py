@@ -42,7 +42,7 @@ ENTRIES = (
         "cameras: retention",
         "portrait.sightings.tasks.expire",
         10 * MINUTE,
-        "Removes what the cameras' rules keep no longer.",
+        "Removes what the cameras' rules keep no longer, and brings on edits whose past was left half done.",
     ),
     Entry(
         "scenes: remove jobs that are of no use any more",
