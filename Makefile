@@ -108,12 +108,15 @@ $(MODELS) &: $(WEIGHT_SOURCES) $(RUN_READY)
 	@$(MANAGE) models build
 	@touch $(MODELS)
 
-# Two halves side by side, each on servers of its own: most tests wait for something. The second half's words come last.
+# Three parts side by side, each on servers of its own: most tests wait for something. The others' words come last.
 define run_tests
-  log=$$(mktemp); $(BIN)/python -m pytest tests/inference tests/live >"$$log" 2>&1 & half=$$!; \
-  trap 'kill -TERM $$half 2>/dev/null; rm -f "$$log"' EXIT INT TERM; \
-  $(BIN)/python -m pytest --ignore=tests/inference --ignore=tests/live; one=$$?; \
-  wait $$half; other=$$?; cat "$$log"; exit $$((one ? one : other))
+  logs=$$(mktemp -d); \
+  $(BIN)/python -m pytest $(wildcard tests/live/test_[a-i]*.py) >"$$logs/2" 2>&1 & second=$$!; \
+  $(BIN)/python -m pytest $(wildcard tests/live/test_[!a-i]*.py) >"$$logs/3" 2>&1 & third=$$!; \
+  trap 'kill -TERM $$second $$third 2>/dev/null; rm -rf "$$logs"' EXIT INT TERM; \
+  $(BIN)/python -m pytest --ignore=tests/live; one=$$?; \
+  wait $$second; two=$$?; wait $$third; three=$$?; cat "$$logs"/2 "$$logs"/3; \
+  exit $$((one ? one : two ? two : three))
 endef
 
 # Triton's backend needs Python as a shared library, which Debian packs apart. Where it is missing it is unpacked into

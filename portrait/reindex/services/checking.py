@@ -1,11 +1,12 @@
 """What is looked at before a collection is searched by other vectors."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from django.db.models import ExpressionWrapper, FloatField, Value
+from django.db.models import Count, ExpressionWrapper, FloatField, Value
 
 from inference.calibration import DECISION, Calibration
 from inference.types import FloatArray
@@ -76,14 +77,16 @@ def agreement_of(
     if not keys:
         return Agreement(0, None, None, None, None)
     farthest = (_threshold(old, collection.threshold), _threshold(new, new_threshold))
+    nearest_before, nearest_after = _Nearest(collection, old), _Nearest(collection, new)
+    several = _with_several({people[key] for key in keys}, new)
     found_self, same, before_right, after_right, with_others = 0, 0, 0, 0, 0
     for key in keys:
-        own = _nearest(collection, new, after[key])
+        own = nearest_after.to(after[key])
         found_self += own is not None and (own[0] == people[key] or own[1] <= SAME_PLACE)
-        one = _named(_nearest(collection, old, before[key], without=key), farthest[0])
-        two = _named(_nearest(collection, new, after[key], without=key), farthest[1])
+        one = _named(nearest_before.to(before[key], without=key), farthest[0])
+        two = _named(nearest_after.to(after[key], without=key), farthest[1])
         same += one == two
-        if PortraitEmbedding.objects.filter(identity_id=people[key], model=new, live=True)[1:2].exists():
+        if people[key] in several:
             with_others += 1
             before_right += one == people[key]
             after_right += two == people[key]
@@ -110,16 +113,26 @@ def _named(found: tuple[UUID, float] | None, farthest: float) -> UUID | None:
     return found[0] if found is not None and found[1] <= farthest else None
 
 
-def _nearest(
-    collection: Collection, model: EmbeddingModel, vector: FloatArray, without: Any = None
-) -> tuple[UUID, float] | None:
-    """(identity, distance) of the nearest live portrait, this one left out."""
-    rows = PortraitEmbedding.objects.filter(model_id=model.pk, collection_id=collection.pk, live=True)
-    few = not rows.values("pk")[EXACT_BELOW : EXACT_BELOW + 1].exists()
-    distance = distance_to(model, np.asarray(vector, dtype=np.float32))
-    if few:  # as the gallery searches
-        distance = ExpressionWrapper(distance + Value(0.0), FloatField())
-    if without is not None:
-        rows = rows.exclude(portrait_id=without)
-    found = rows.annotate(distance=distance).order_by("distance").values_list("identity_id", "distance")[:1]
-    return next(((row[0], float(row[1])) for row in found), None)
+def _with_several(people: Iterable[UUID], model: EmbeddingModel) -> set[UUID]:
+    """Those of them who have more than one portrait."""
+    rows = PortraitEmbedding.objects.filter(identity_id__in=list(people), model=model, live=True)
+    counted = rows.order_by().values("identity_id").annotate(count=Count("pk")).filter(count__gt=1)
+    return set(counted.values_list("identity_id", flat=True))
+
+
+class _Nearest:
+    """The live portraits of a collection by one model."""
+
+    def __init__(self, collection: Collection, model: EmbeddingModel) -> None:
+        self._model = model
+        self._rows = PortraitEmbedding.objects.filter(model_id=model.pk, collection_id=collection.pk, live=True)
+        self._few = not self._rows.values("pk")[EXACT_BELOW : EXACT_BELOW + 1].exists()
+
+    def to(self, vector: FloatArray, without: Any = None) -> tuple[UUID, float] | None:
+        """(identity, distance) of the nearest, this portrait left out."""
+        distance = distance_to(self._model, np.asarray(vector, dtype=np.float32))
+        if self._few:  # as the gallery searches
+            distance = ExpressionWrapper(distance + Value(0.0), FloatField())
+        rows = self._rows if without is None else self._rows.exclude(portrait_id=without)
+        found = rows.annotate(distance=distance).order_by("distance").values_list("identity_id", "distance")[:1]
+        return next(((row[0], float(row[1])) for row in found), None)

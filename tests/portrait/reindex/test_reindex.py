@@ -26,7 +26,7 @@ from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.tasks import run_item
 from portrait.reindex import gaps, tasks
 from portrait.reindex.models import Reindex, State
-from portrait.reindex.services import filling, learning, planning, retiring, starting, switching
+from portrait.reindex.services import checking, filling, learning, planning, retiring, starting, switching
 from tests.portrait.reindex.population import enrol, people
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,7 +35,8 @@ VECTORS = people(60, 10)
 
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> Collection:
-    """60 people with 10 portraits each. Its chunks are small."""
+    """60 people with 10 portraits each. Its chunks are small, as is what is looked at before the switch."""
+    monkeypatch.setattr(checking, "SAMPLE", 60)
     monkeypatch.setattr(planning, "VECTORS_A_CHUNK", 100)
     monkeypatch.setattr(filling, "PROJECTED_STEP", 40)
     monkeypatch.setattr(retiring, "AFTER_SWITCH", timedelta())
