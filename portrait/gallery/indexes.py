@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 # pgvector's defaults are 16 and 64. Poor pictures are alike, whoever they show, and draw the graph's links to
 # themselves; more links and a wider construction keep everybody else reachable. With 100,000 portraits and ef_search
-# 200 the exact scan's person comes first for 0.997 of the probes with 16 and 128, for 1.000 with these (of the ten
-# nearest people 0.994 and 0.998 are found). `benchmarks/_search_variants.py` tries others: an index of half precision,
-# its rows ranked again by single precision, finds the same for the same work and takes 28 % less space, which a second
-# expression in every search is not worth; one bit a number finds a third of the ten nearest, since faces share a long
-# mean vector and most signs are the same for all.
+# 200 the exact scan's person comes first for 0.990 of the probes with 16 and 200, for 0.998 with these (of the ten
+# nearest people 0.989 and 0.997 are found), for a third more pages read. `benchmarks/_search_variants.py` tries others:
+# an index of half precision, its rows ranked again by single precision, finds the same for the same work and takes 28 %
+# less space, which a second expression in every search is not worth; one bit a number finds a third of the ten nearest,
+# since faces share a long mean vector and most signs are the same for all.
 M, EF_CONSTRUCTION = 24, 200
 # While an index is built beside living data, after its rows were loaded: the graph is built in memory, which is several
 # times faster than on disk, by so many processes. A vector of 128 numbers takes about 1.5 KB there (itself, and two

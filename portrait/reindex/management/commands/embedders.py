@@ -10,6 +10,7 @@ from rich.table import Table
 from portrait.core.errors import PortraitError
 from portrait.core.pipelines import embedder_specs
 from portrait.gallery.models import Collection, EmbeddingModel
+from portrait.reindex.models import OPEN, Reindex
 from portrait.reindex.services.learning import bytes_of, learn
 
 
@@ -43,7 +44,7 @@ class Command(BaseCommand):
                 str(model.dims),
                 str(bytes_of(model)),
                 str(model.source or "a network"),
-                model.state,
+                _state(model, names),
                 ", ".join(names),
             )
         console = Console(width=140)
@@ -82,3 +83,11 @@ class Command(BaseCommand):
         pairs = held["genuine_pairs"] + held["impostor_pairs"]
         say(f"    the same decision: {held['same_decisions']:.3%} of {pairs} pairs")
         say(f"Use it: manage.py reindex --model {model.name}@{model.version} --collection {collection.name}")
+
+
+def _state(model: EmbeddingModel, collections: list[str]) -> str:
+    """In words where the row's own say too little."""
+    if model.state == EmbeddingModel.State.BUILDING:
+        building = Reindex.objects.filter(to_model=model, state__in=OPEN).exists()
+        return "being built" if building else "not used yet"
+    return "kept" if model.state == EmbeddingModel.State.ACTIVE and not collections else str(model.state)
