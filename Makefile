@@ -108,13 +108,16 @@ $(MODELS) &: $(WEIGHT_SOURCES) $(RUN_READY)
 	@$(MANAGE) models build
 	@touch $(MODELS)
 
+# Beside tests/live, of which each has a half.
+PART_2 := tests/browser tests/portrait/console
+PART_3 := tests/inference
 # Three parts side by side, each on servers of its own: most tests wait for something. The others' words come last.
 define run_tests
   logs=$$(mktemp -d); \
-  $(BIN)/python -m pytest $(wildcard tests/live/test_[a-i]*.py) >"$$logs/2" 2>&1 & second=$$!; \
-  $(BIN)/python -m pytest $(wildcard tests/live/test_[!a-i]*.py) >"$$logs/3" 2>&1 & third=$$!; \
+  $(BIN)/python -m pytest $(wildcard tests/live/test_[a-i]*.py) $(PART_2) >"$$logs/2" 2>&1 & second=$$!; \
+  $(BIN)/python -m pytest $(wildcard tests/live/test_[!a-i]*.py) $(PART_3) >"$$logs/3" 2>&1 & third=$$!; \
   trap 'kill -TERM $$second $$third 2>/dev/null; rm -rf "$$logs"' EXIT INT TERM; \
-  $(BIN)/python -m pytest --ignore=tests/live; one=$$?; \
+  $(BIN)/python -m pytest $(addprefix --ignore=,tests/live $(PART_2) $(PART_3)); one=$$?; \
   wait $$second; two=$$?; wait $$third; three=$$?; cat "$$logs"/2 "$$logs"/3; \
   exit $$((one ? one : two ? two : three))
 endef

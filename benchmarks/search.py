@@ -12,7 +12,7 @@ The probes are new pictures of enrolled people; `strangers` are people whom nobo
 before with other probes, so that the buffers are warm and the very pages of a probe need not be. Small collections are
 scanned exactly: where that is so, the figures of a walk through the index stand beside it, and growth is told by both.
 Filtered: a hundred collections share the table, each with one percent of the portraits, which is an exact scan at all
-these sizes; and collections of WALKED portraits share it, which are found by walking the shared index.
+these sizes; and, up to 100 thousand, collections of WALKED portraits, which are found by walking the index they share.
 """
 
 import json
@@ -134,6 +134,15 @@ def filtered(size: int, kept: Path, tenants: int) -> dict[str, object]:
     return told
 
 
+def shares(size: int) -> list[int]:
+    """Into how many collections so many portraits are divided. Several of WALKED only where the index that they share
+    is built quickly: of a million it would be a second build of the largest."""
+    from benchmarks._search_gallery import LARGEST_SHARED
+
+    walked = size // WALKED if size <= LARGEST_SHARED else 0
+    return [tenants for tenants in (100, walked) if tenants > 1]
+
+
 def _of_tenant(population: Population, size: int, tenants: int):
     """Chunks whose every `tenants`-th person, from the first on, is the first collection's."""
     first = 0
@@ -183,9 +192,8 @@ def main() -> None:
     with _search_site.running() as kept:
         found = {str(size): whole(size, kept) for size in sizes}
         for size in sizes:
-            for tenants in (100, size // WALKED):
-                if tenants > 1:
-                    found[str(size)][f"one of {tenants} collections"] = filtered(size, kept, tenants)
+            for tenants in shares(size):
+                found[str(size)][f"one of {tenants} collections"] = filtered(size, kept, tenants)
         body |= {"parameters": parameters(), "ratios": ratios(found)} | found
     Console(width=120).print_json(data=body)
     if sizes == list(SIZES) or "--keep" in sys.argv:

@@ -18,7 +18,7 @@ from inference.config import (
 )
 from inference.errors import ModelNotInstalledError, ModelNotLoadedError, ServerError
 from portrait.core.database import release_connection
-from portrait.core.errors import ConflictError, PortraitError
+from portrait.core.errors import ConflictError, NotFoundError, PortraitError
 from portrait.core.pipelines import inference_client, required_models, scene_spec
 from portrait.embedded.triton import sync_models
 
@@ -30,6 +30,12 @@ _MINI = "-mini"
 _UNLOADED = "unloaded"
 """What Triton says of a model that was unloaded on request."""
 _FAILED = "it could not be loaded; the inference server's log says why"
+
+
+class UnknownModelError(NotFoundError):
+    """The address names a model that is not installed."""
+
+    code = "model_not_installed"
 
 
 class WrongModelError(PortraitError):
@@ -110,7 +116,7 @@ def load(name: str) -> None:
     """Serve a model of the repository, or serve it as it is now.
 
     Raises:
-        ModelNotInstalledError: it is not in the repository. ServerError: it cannot be loaded.
+        UnknownModelError: it is not in the repository. ServerError: it cannot be loaded.
     """
     release_connection()
     if "triton_url" not in settings.PORTRAIT.external:
@@ -129,7 +135,7 @@ def unload(name: str) -> None:
     """Stop serving a model, until it is loaded again or the server starts anew.
 
     Raises:
-        ConflictError: no face can be recognised without it. ModelNotInstalledError: there is none of that name.
+        ConflictError: no face can be recognised without it. UnknownModelError: there is none of that name.
     """
     if name in required_models():
         raise ConflictError(f"'{name}' cannot be unloaded: no face can be recognised without it.")
@@ -140,7 +146,7 @@ def unload(name: str) -> None:
 
 def _require_installed(name: str) -> None:
     if name not in {model.name for model in inference_client().models()}:
-        raise ModelNotInstalledError(_not_installed(name))
+        raise UnknownModelError(_not_installed(name))
 
 
 def _configured(task: SceneTask) -> str:

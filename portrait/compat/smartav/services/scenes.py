@@ -7,7 +7,7 @@ from django.core.cache import cache
 from redis.exceptions import RedisError
 
 from inference.config import SceneTask
-from inference.errors import ImageError, ModelNotInstalledError, ModelNotLoadedError
+from inference.errors import ImageError, InferenceError, ModelNotInstalledError, ModelNotLoadedError
 from portrait.compat.smartav.shapes import model_of
 from portrait.core.errors import PortraitError
 from portrait.scenes.services import engines
@@ -31,15 +31,23 @@ def init_engine(*, caller: str, weights: str, may_load: bool) -> str:
     wanted = model_of(weights)
     try:
         name = engines.chosen(SceneTask.SEGMENTATION, wanted)
-    except (ModelNotInstalledError, ModelNotLoadedError):
+    except (ModelNotInstalledError, ModelNotLoadedError) as error:
         if wanted is None or not may_load:
             raise
-        engines.load(wanted)
-        name = wanted
+        name = _load(wanted, error)
     try:
         cache.set(_key(caller), wanted or "", timeout=KEPT_S)
     except RedisError as error:
         logger.warning("a choice of engine is not kept, Redis does not answer: %s", error)
+    return name
+
+
+def _load(name: str, reason: InferenceError) -> str:
+    """Load a model that may be there by now; else the reason stands."""
+    try:
+        engines.load(name)
+    except engines.UnknownModelError:
+        raise reason from None
     return name
 
 
