@@ -84,7 +84,8 @@ def test_only_the_web_server_can_be_reached_and_by_default_from_this_machine_onl
 
 def test_every_queue_has_a_worker() -> None:
     commands = [service["command"] for service in ours(COMPOSE).values() if "worker" in service["command"]]
-    queues = [word.removeprefix("--queues=") for command in commands for word in command if "--queues=" in word]
+    named = [word.removeprefix("--queues=") for command in commands for word in command if "--queues=" in word]
+    queues = [queue for each in named for queue in each.split(",")]
     assert sorted(queues) == sorted(settings.CELERY_TASK_QUEUES)
 
 

@@ -39,7 +39,7 @@ class StrictSerializer(serializers.Serializer[Any]):
             if indexed and isinstance(fields.get(name.partition("[")[0]), serializers.ListField):
                 continue  # of a form, `cameras[0]` is a part of `cameras`
             if name not in fields and name not in self.also:
-                known = sorted(name for name, field in fields.items() if not field.read_only)
+                known = sorted({name for name, field in fields.items() if not field.read_only} | self.also)
                 raise serializers.ValidationError(
                     {name[:100]: f"This is not known here. Known are: {', '.join(known)}."}
                 )
