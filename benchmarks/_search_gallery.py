@@ -16,9 +16,18 @@ from numpy.typing import NDArray
 from benchmarks import _search_copy as rows
 from benchmarks._search_population import DIMS, PORTRAITS_A_PERSON, Population, Vectors
 from inference.config import DLIB_RESNET
-from portrait.gallery.indexes import BUILD_MEMORY, BUILD_WORKERS, create_hnsw_index, index_name
+from portrait.gallery.indexes import (
+    BUILD_MEMORY,
+    BUILD_WORKERS,
+    REDUCED_ABOVE,
+    build_reduced_index,
+    create_hnsw_index,
+    drop_live_indexes,
+    index_name,
+    reduced_index_name,
+)
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
-from portrait.gallery.selectors import EXACT_BELOW
+from portrait.gallery.neighbours import EXACT_BELOW
 
 Numbers = NDArray[np.int64]
 
@@ -48,6 +57,11 @@ class Gallery:
         """Whether a search goes by the index: the collection is too large for an exact scan."""
         return self.size // self.tenants > EXACT_BELOW
 
+    @property
+    def reduced(self) -> bool:
+        """Whether its index is made of reduced vectors."""
+        return self.indexed and self.size > REDUCED_ABOVE
+
     def model(self) -> EmbeddingModel:
         return EmbeddingModel.objects.get(name=self.name)
 
@@ -68,11 +82,14 @@ class Built:
 def build(gallery: Gallery, kept: Path) -> Built:
     """Load a gallery and build its index, unless an earlier run did; the figures are of whenever it was done.
 
-    Vectors first, their index at the end. All in one transaction: a build that is broken off leaves nothing.
+    Vectors first, their index at the end: of the vectors as they are, or of reduced ones as a service's upkeep builds
+    it. What a build that was broken off has left goes first.
     """
     note = kept / f"{gallery.name}.json"
     if EmbeddingModel.objects.filter(name=gallery.name).exists():
-        return Built(**json.loads(note.read_text()))
+        if note.exists():
+            return Built(**json.loads(note.read_text()))
+        remove(gallery)
     before = _size_mb(PortraitEmbedding._meta.db_table)
     started = time.perf_counter()
     with transaction.atomic():
@@ -81,10 +98,13 @@ def build(gallery: Gallery, kept: Path) -> Built:
         table_mb = _size_mb(PortraitEmbedding._meta.db_table) - before
         _execute(f"SET LOCAL maintenance_work_mem = '{BUILD_MEMORY}'")
         _execute(f"SET LOCAL max_parallel_maintenance_workers = {BUILD_WORKERS}")
-        if gallery.indexed:
+        if gallery.indexed and not gallery.reduced:
             create_hnsw_index(model)
-        done = time.perf_counter()
-    index_mb = _size_mb(index_name(model)) if gallery.indexed else 0.0
+    if gallery.reduced:
+        build_reduced_index(model)
+    done = time.perf_counter()
+    name = reduced_index_name(model) if gallery.reduced else index_name(model)
+    index_mb = _size_mb(name) if gallery.indexed else 0.0
     built = Built(round(loaded - started, 1), round(done - loaded, 1), round(table_mb, 1), round(index_mb, 1))
     note.write_text(json.dumps(asdict(built)))
     return built
@@ -94,14 +114,13 @@ def remove(gallery: Gallery) -> None:
     """Everything of a gallery again."""
     model = gallery.model()
     tenants = Collection.objects.filter(active_model=model)
+    drop_live_indexes(model)
     with transaction.atomic():
         for table in (Identity, Portrait, PortraitEmbedding):  # else the planner takes them for small
             _execute(f"ANALYZE {table._meta.db_table}")
-        _execute("SET CONSTRAINTS ALL IMMEDIATE")  # an index cannot go while checks are put off
         PortraitEmbedding.objects.filter(model=model)._raw_delete(using="default")
         Portrait.objects.filter(identity__collection__in=tenants)._raw_delete(using="default")
         Identity.objects.filter(collection__in=tenants)._raw_delete(using="default")
-        _execute(f"DROP INDEX IF EXISTS {index_name(model)}")
         tenants._raw_delete(using="default")
         model.delete()
 

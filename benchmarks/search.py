@@ -61,7 +61,7 @@ def whole(size: int, kept: Path) -> dict[str, object]:
     ours = asdict(built) | {"searched": how(gallery)}
     ours |= timed(lambda probe: measure.nearest_identities(collection, probe), probes, warm)
     if not gallery.walked:
-        with mock.patch("portrait.gallery.selectors.EXACT_BELOW", 0):
+        with mock.patch("portrait.gallery.neighbours.EXACT_BELOW", 0):
             walked = timed(lambda probe: measure.nearest_identities(collection, probe), probes, warm)
             ours[BY_INDEX] = walked | measure.agreement(measure.answers(collection, probes, TOP), exact, TOP)
     ours |= measure.statements(collection, probes)
@@ -88,11 +88,12 @@ def ranked(collection) -> Callable[[Vectors], object]:
 
 def how(gallery) -> str:
     """In words: which figures are of an exact scan is not to be guessed."""
-    from portrait.gallery.selectors import EXACT_BELOW
+    from portrait.gallery.neighbours import EXACT_BELOW
 
     each = gallery.size // gallery.tenants
     if gallery.walked:
-        return f"by the index: {each} portraits are more than {EXACT_BELOW}"
+        kind = ", of reduced vectors" if gallery.reduced else ""
+        return f"by the index{kind}: {each} portraits are more than {EXACT_BELOW}"
     return f"exact scan: {each} portraits are not more than {EXACT_BELOW}; right by construction"
 
 
@@ -129,7 +130,7 @@ def filtered(size: int, kept: Path, tenants: int) -> dict[str, object]:
 
     told = asdict(built) | {"searched": how(gallery)} | ask()
     if gallery.indexed and not gallery.walked:
-        with mock.patch("portrait.gallery.selectors.EXACT_BELOW", 0):
+        with mock.patch("portrait.gallery.neighbours.EXACT_BELOW", 0):
             told |= {"if the shared index were walked": ask()}
     return told
 
@@ -203,13 +204,14 @@ def main() -> None:
 
 def parameters() -> dict[str, object]:
     from benchmarks._search_measure import ef_search
-    from portrait.gallery import indexes, selectors
+    from portrait.gallery import indexes, neighbours
 
     return {
         "m": indexes.M,
         "ef_construction": indexes.EF_CONSTRUCTION,
         "ef_search": ef_search(),
-        "exact_below": selectors.EXACT_BELOW,
+        "exact_below": neighbours.EXACT_BELOW,
+        "reduced_above": indexes.REDUCED_ABOVE,
     }
 
 

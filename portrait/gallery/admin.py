@@ -21,6 +21,7 @@ from portrait.core.errors import PortraitError, SeveralFacesError
 from portrait.core.pipelines import codec_limits
 from portrait.gallery.face_choice import LARGEST
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, EmbeddingModel, Identity, Portrait
+from portrait.gallery.reduction import reduction_of
 from portrait.gallery.reports import log_resemblances
 from portrait.gallery.selectors import as_uuid, with_newest_portraits, with_portrait_counts
 from portrait.gallery.services import editing, identities, spaces
@@ -298,8 +299,14 @@ class CollectionAdmin(ModelAdmin[Collection]):
 
 @admin.register(EmbeddingModel)
 class EmbeddingModelAdmin(ModelAdmin[EmbeddingModel]):
-    list_display = ["name", "version", "dims", "metric", "state", "calibration"]
-    readonly_fields = ["name", "version", "dims", "metric", "state", "calibration", "created_at"]
+    list_display = ["name", "version", "dims", "metric", "state", "calibration", "index_dims"]
+    readonly_fields = ["name", "version", "dims", "metric", "state", "calibration", "index_dims", "created_at"]
+
+    @admin.display(description="numbers a vector in the index")
+    def index_dims(self, model: EmbeddingModel) -> int:
+        """Fewer than the model's where it has very many portraits."""
+        reduction = reduction_of(model)
+        return model.dims if reduction is None else reduction.dims
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -2,17 +2,21 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import psycopg
 from django.db import connection
 from django.db.models import Model
 from psycopg import sql
 
+from inference.types import FloatArray
 from portrait.gallery.models import EmbeddingModel, PortraitEmbedding
-from portrait.gallery.vectors import column_of, column_type
+from portrait.gallery.reduction import function, function_name, learn, reduction_of
+from portrait.gallery.vectors import as_array, column_of, column_type
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +28,10 @@ logger = logging.getLogger(__name__)
 # less space, which a second expression in every search is not worth; one bit a number finds a third of the ten nearest,
 # since faces share a long mean vector and most signs are the same for all.
 M, EF_CONSTRUCTION = 24, 200
+REDUCED_ABOVE = 100_000
+"""A model with more live portraits gets an index of reduced vectors."""
+SAMPLE = 20_000
+"""Portraits, at most, from which a reduction is learnt."""
 # While an index is built beside living data, after its rows were loaded: the graph is built in memory, which is several
 # times faster than on disk, by so many processes. A vector of 128 numbers takes about 1.5 KB there (itself, and two
 # times M links of 16 bytes), a million 1.5 GB. A parallel build asks for all of it at once.
@@ -38,8 +46,9 @@ def index_name(model: EmbeddingModel) -> str:
 
 
 def create_hnsw_index(model: EmbeddingModel) -> None:
-    """Create the index of the live portraits' vectors if it is not there; the one of earlier versions goes."""
-    create_partial_index(index_name(model), PortraitEmbedding, model, only="live")
+    """Create the index of the live portraits' vectors if there is none; the one of earlier versions goes."""
+    if model.reduction is None:
+        create_partial_index(index_name(model), PortraitEmbedding, model, only="live")
     with connection.cursor() as cursor:
         older = sql.Identifier(f"portraitembedding_hnsw_{model.pk}")
         cursor.execute(sql.SQL("DROP INDEX IF EXISTS {older}").format(older=older))
@@ -52,6 +61,90 @@ def create_partial_index(name: str, table: type[Model], model: EmbeddingModel, *
     """
     with connection.cursor() as cursor:
         cursor.execute(_statement(name, table, model, only, sql.SQL("CREATE INDEX IF NOT EXISTS")))
+
+
+def reduced_index_name(model: EmbeddingModel) -> str:
+    return f"portraitembedding_live_reduced_{model.pk}"
+
+
+def has_many(model: EmbeddingModel) -> bool:
+    """Whether a model has so many live portraits that their index is made of reduced vectors."""
+    rows = PortraitEmbedding.objects.filter(model_id=model.pk, live=True)
+    return rows.values("pk")[REDUCED_ABOVE : REDUCED_ABOVE + 1].exists()
+
+
+def build_live_index(model: EmbeddingModel) -> None:
+    """The index that a collection of this model is searched by, beside living data: see `build_partial_index`."""
+    if model.reduction is not None or has_many(model):
+        build_reduced_index(model)
+    else:
+        build_partial_index(index_name(model), PortraitEmbedding, model, only="live")
+
+
+def build_reduced_index(model: EmbeddingModel) -> None:
+    """Learn a reduction of the vectors, build their index by it, and have all searches go by that; as it is if there is
+    one. An index of the vectors as they are goes on serving whoever read the model before: `drop_replaced_index`.
+
+    The reduction is noted at the very end: until then the function may change, and an index that is left by somebody
+    who was killed before is removed.
+    """
+    with _session() as session:
+        _take_turn(session, model)
+        model.refresh_from_db(fields=["reduction"])
+        name, known = reduced_index_name(model), reduction_of(model)
+        if known is not None and _is_valid(session, name):
+            return
+        session.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {name}").format(name=sql.Identifier(name)))
+        reduction = known or learn(_sample(model))
+        session.execute(function(model, reduction, _schema_of_vectors(session)))
+        reduced = sql.SQL("{function}({column}::vector)").format(
+            function=sql.Identifier(function_name(model)), column=sql.Identifier(column_of(model))
+        )
+        statement = _create(
+            sql.SQL("CREATE INDEX CONCURRENTLY"),
+            name,
+            PortraitEmbedding,
+            vector=sql.SQL("({reduced})::halfvec({dims})").format(reduced=reduced, dims=sql.Literal(reduction.dims)),
+            operators="halfvec_l2_ops",
+            condition=_condition(model, "live"),
+        )
+        _in_parallel(session, statement, name)
+        EmbeddingModel.objects.filter(pk=model.pk).update(reduction=reduction.pack())
+        model.refresh_from_db(fields=["reduction"])
+
+
+def drop_replaced_index(model: EmbeddingModel) -> bool:
+    """Remove the index of the vectors as they are where that of the reduced ones serves; whether there was one."""
+    replaced = model.reduction is not None and has_index(reduced_index_name(model)) and has_index(index_name(model))
+    if replaced:
+        drop_index(index_name(model))
+    return replaced
+
+
+def drop_live_indexes(model: EmbeddingModel) -> None:
+    """Remove all that searches of a model's portraits go by, while everybody goes on."""
+    EmbeddingModel.objects.filter(pk=model.pk).update(reduction=None)
+    drop_index(index_name(model))
+    drop_index(reduced_index_name(model))
+    with connection.cursor() as cursor:
+        name = sql.Identifier(function_name(model))
+        cursor.execute(sql.SQL("DROP FUNCTION IF EXISTS {name}(vector)").format(name=name))
+
+
+def _sample(model: EmbeddingModel) -> FloatArray:
+    """Live vectors of a model, float32 (SAMPLE at most, dims): ids of portraits are random, any stretch of them is."""
+    rows = PortraitEmbedding.objects.filter(model=model, live=True)
+    begin, column = uuid.uuid4(), column_of(model)
+    found = list(rows.filter(portrait_id__gte=begin).order_by("portrait_id").values_list(column, flat=True)[:SAMPLE])
+    rest = rows.filter(portrait_id__lt=begin).order_by("portrait_id").values_list(column, flat=True)
+    return np.stack([as_array(value) for value in [*found, *rest[: SAMPLE - len(found)]]])
+
+
+def _schema_of_vectors(session: "psycopg.Connection[Any]") -> str:
+    row = session.execute(
+        "SELECT nspname FROM pg_extension JOIN pg_namespace room ON room.oid = extnamespace WHERE extname = 'vector'"
+    ).fetchone()
+    return str(row[0]) if row is not None else "public"
 
 
 def build_partial_index(name: str, table: type[Model], model: EmbeddingModel, *, only: str | None = None) -> None:
@@ -109,19 +202,35 @@ def has_index(name: str) -> bool:
 
 
 def _statement(name: str, table: type[Model], model: EmbeddingModel, only: str | None, create: sql.SQL) -> sql.Composed:
+    kind, operators = column_type(model)
+    vector = sql.SQL("{column}::{type}").format(column=sql.Identifier(column_of(model)), type=sql.SQL(kind))
+    return _create(create, name, table, vector=vector, operators=operators, condition=_condition(model, only))
+
+
+def _condition(model: EmbeddingModel, only: str | None) -> sql.Composed:
     condition = sql.SQL("model_id = {model}").format(model=sql.Literal(model.pk))
     if only is not None:
         condition = sql.SQL("{condition} AND {only}").format(condition=condition, only=sql.Identifier(only))
-    kind, operators = column_type(model)
+    return condition
+
+
+def _create(
+    create: sql.SQL,
+    name: str,
+    table: type[Model],
+    *,
+    vector: sql.Composable,
+    operators: str,
+    condition: sql.Composable,
+) -> sql.Composed:
     return sql.SQL(
-        "{create} {index} ON {table} USING hnsw (({column}::{type}) {operators}) "
+        "{create} {index} ON {table} USING hnsw (({vector}) {operators}) "
         "WITH (m = {m}, ef_construction = {ef}) WHERE {condition}"
     ).format(
         create=create,
         index=sql.Identifier(name),
         table=sql.Identifier(table._meta.db_table),
-        column=sql.Identifier(column_of(model)),
-        type=sql.SQL(kind),
+        vector=vector,
         operators=sql.SQL(operators),
         m=sql.Literal(M),
         ef=sql.Literal(EF_CONSTRUCTION),

@@ -48,6 +48,11 @@ class EmbeddingModel(models.Model):
         help_text="The network whose vectors this model projects; none: it is a network itself.",
     )
     projection = models.BinaryField(null=True, editable=False, help_text="Of a model with a source: see `vectors.py`.")
+    reduction = models.BinaryField(
+        null=True,
+        editable=False,
+        help_text="Of a model with very many portraits: see `reduction.py`.",
+    )
     report = models.JSONField(
         default=dict, blank=True, editable=False, help_text="What was measured when it was learnt."
     )

@@ -1,18 +1,14 @@
 """Reads of the portrait database: collections a caller may see, and who is nearest to a face."""
 
-import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from django.core.exceptions import ValidationError
 from django.db.models import (
     Count,
-    ExpressionWrapper,
-    FloatField,
     IntegerField,
     Min,
     OuterRef,
@@ -20,7 +16,6 @@ from django.db.models import (
     Q,
     QuerySet,
     Subquery,
-    Value,
 )
 from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
@@ -30,13 +25,9 @@ from portrait.core.errors import NotFoundError, PortraitError
 from portrait.core.principal import Principal
 from portrait.gallery import rejections
 from portrait.gallery.models import DEFAULT_COLLECTION, Collection, Identity, Portrait, PortraitEmbedding
-from portrait.gallery.vectors import distance_to, only_of
+from portrait.gallery.neighbours import nearest_portraits
+from portrait.gallery.vectors import distance_to
 
-EXACT_BELOW = 10_000
-"""Collections with at most so many portraits are scanned exactly: that takes 8 ms alone and 15 ms among a hundred in a
-table of a million, where a walk through the index of a million takes 18 (`benchmarks/search.py`); it misses nobody, and
-an index that many collections share would have to be walked several times as far for one of them."""
-SIZE_CHECKED_EVERY_S = 30
 FIRST_ROWS, ROWS_A_PLACE = 16, 6
 """Read at first, and for each person who is asked for: people have some portraits each. The index is walked as far for
 one row as for many (`hnsw.ef_search`); what is not needed is only carried about."""
@@ -204,31 +195,6 @@ def calibration_of(collection: Collection) -> Calibration:
     return Calibration(threshold=float(threshold), slope=float(values["slope"]))
 
 
-@lru_cache(maxsize=1024)
-def _is_small(collection_id: uuid.UUID, model_id: int, limit: int, period: int) -> bool:
-    """Whether a collection has at most `limit` vectors; asked once a `period`, as both ways to search are right."""
-    rows = PortraitEmbedding.objects.filter(model_id=model_id, collection_id=collection_id)
-    return not rows.values("pk")[limit : limit + 1].exists()
-
-
-def _nearest_rows(
-    collection: Collection, vector: NDArray[np.float32], limit: int, exclude: Iterable[uuid.UUID]
-) -> list[tuple[uuid.UUID, float]]:
-    """(identity, distance) of the nearest portraits: an exact scan of a small collection, else by the HNSW index."""
-    model = collection.active_model
-    rows = PortraitEmbedding.objects.filter(model_id=model.pk, live=True)
-    distance = distance_to(model, vector)
-    if _is_small(collection.id, model.pk, EXACT_BELOW, int(time.monotonic() / SIZE_CHECKED_EVERY_S)):
-        rows = rows.filter(collection_id=collection.id)
-        distance = ExpressionWrapper(distance + Value(0.0), FloatField())  # a sum is not what the index is made for
-    else:
-        rows = rows.filter(only_of(collection.id))
-    excluded = list(exclude)
-    if excluded:
-        rows = rows.exclude(identity_id__in=excluded)
-    return list(rows.annotate(distance=distance).order_by("distance").values_list("identity_id", "distance")[:limit])
-
-
 def nearest_identities(
     collection: Collection,
     vector: NDArray[np.float32],
@@ -263,8 +229,9 @@ def _best_people(
 ) -> dict[uuid.UUID, float]:
     """The nearest people with the distances of their nearest portraits, in order; at most `top_k`."""
     limit, best = max(FIRST_ROWS, ROWS_A_PLACE * top_k), dict[uuid.UUID, float]()
+    without = Q(identity_id__in=excluded) if excluded else None
     while True:
-        rows = _nearest_rows(collection, vector, limit, excluded)
+        rows = nearest_portraits(collection.pk, collection.active_model, vector, limit, without=without)
         for identity_id, distance in rows:
             if distance <= farthest + 1e-6:
                 best.setdefault(identity_id, distance)

@@ -123,5 +123,10 @@ def pack_projection(mean: NDArray[np.float32], components: NDArray[np.float32]) 
 
 @lru_cache(maxsize=16)
 def _projection(model_id: int, packed: bytes) -> tuple[FloatArray, FloatArray]:
+    return unpack_projection(packed)
+
+
+def unpack_projection(packed: bytes) -> tuple[FloatArray, FloatArray]:
+    """mean and components, as `pack_projection` has them."""
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         return arrays["mean"], arrays["components"]

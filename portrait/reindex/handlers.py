@@ -12,8 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from portrait.core.errors import ConflictError, NotFoundError
-from portrait.gallery.indexes import build_partial_index, index_name
-from portrait.gallery.models import PortraitEmbedding
+from portrait.gallery.indexes import build_live_index
 from portrait.jobs.models import OPEN_STATES, JobItem
 from portrait.jobs.services import LeaseLostError, extend_lease
 from portrait.reindex import gaps, selectors
@@ -119,7 +118,7 @@ def _complete(reindex: Reindex) -> Filled:
     new, old = reindex.to_model, reindex.from_model
     filled = fill(Wanted(reindex.collection_id, new, from_pictures=reindex.from_pictures, other=old))
     builds = (
-        partial(build_partial_index, index_name(new), PortraitEmbedding, new, only="live"),
+        partial(build_live_index, new),
         partial(build_exemplar_index, new),
     )
     for build in builds:

@@ -31,7 +31,7 @@ from portrait.cameras.selectors import visible_cameras
 from portrait.core.errors import NotFoundError
 from portrait.core.principal import Principal
 from portrait.gallery.models import Collection
-from portrait.gallery.selectors import EXACT_BELOW
+from portrait.gallery.neighbours import EXACT_BELOW
 from portrait.gallery.vectors import distance_to
 from portrait.sightings.models import Alert, Detection, DetectionEmbedding, Sighting, Watch
 

@@ -6,13 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from django.db.models import Count, ExpressionWrapper, FloatField, Value
+from django.db.models import Count, Q
 
 from inference.calibration import DECISION, Calibration
 from inference.types import FloatArray
 from portrait.gallery.models import Collection, EmbeddingModel, PortraitEmbedding
-from portrait.gallery.selectors import EXACT_BELOW
-from portrait.gallery.vectors import distance_to, own_calibration
+from portrait.gallery.neighbours import nearest_portraits
+from portrait.gallery.vectors import own_calibration
 from portrait.reindex import gaps
 from portrait.reindex.services import thresholds
 
@@ -77,14 +77,13 @@ def agreement_of(
     if not keys:
         return Agreement(0, None, None, None, None)
     farthest = (_threshold(old, collection.threshold), _threshold(new, new_threshold))
-    nearest_before, nearest_after = _Nearest(collection, old), _Nearest(collection, new)
     several = _with_several({people[key] for key in keys}, new)
     found_self, same, before_right, after_right, with_others = 0, 0, 0, 0, 0
     for key in keys:
-        own = nearest_after.to(after[key])
+        own = _nearest(collection, new, after[key])
         found_self += own is not None and (own[0] == people[key] or own[1] <= SAME_PLACE)
-        one = _named(nearest_before.to(before[key], without=key), farthest[0])
-        two = _named(nearest_after.to(after[key], without=key), farthest[1])
+        one = _named(_nearest(collection, old, before[key], without=key), farthest[0])
+        two = _named(_nearest(collection, new, after[key], without=key), farthest[1])
         same += one == two
         if people[key] in several:
             with_others += 1
@@ -120,19 +119,10 @@ def _with_several(people: Iterable[UUID], model: EmbeddingModel) -> set[UUID]:
     return set(counted.values_list("identity_id", flat=True))
 
 
-class _Nearest:
-    """The live portraits of a collection by one model."""
-
-    def __init__(self, collection: Collection, model: EmbeddingModel) -> None:
-        self._model = model
-        self._rows = PortraitEmbedding.objects.filter(model_id=model.pk, collection_id=collection.pk, live=True)
-        self._few = not self._rows.values("pk")[EXACT_BELOW : EXACT_BELOW + 1].exists()
-
-    def to(self, vector: FloatArray, without: Any = None) -> tuple[UUID, float] | None:
-        """(identity, distance) of the nearest, this portrait left out."""
-        distance = distance_to(self._model, np.asarray(vector, dtype=np.float32))
-        if self._few:  # as the gallery searches
-            distance = ExpressionWrapper(distance + Value(0.0), FloatField())
-        rows = self._rows if without is None else self._rows.exclude(portrait_id=without)
-        found = rows.annotate(distance=distance).order_by("distance").values_list("identity_id", "distance")[:1]
-        return next(((row[0], float(row[1])) for row in found), None)
+def _nearest(
+    collection: Collection, model: EmbeddingModel, vector: FloatArray, without: UUID | None = None
+) -> tuple[UUID, float] | None:
+    """(identity, distance) of the nearest portrait by one model, one portrait left out; as the gallery searches."""
+    left_out = None if without is None else Q(portrait_id=without)
+    found = nearest_portraits(collection.pk, model, np.asarray(vector, np.float32), 1, without=left_out)
+    return next(((who, float(distance)) for who, distance in found), None)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from portrait.core.errors import ConflictError
 from portrait.core.pipelines import embedder_spec
-from portrait.gallery.indexes import drop_index, index_name
+from portrait.gallery.indexes import drop_index, drop_live_indexes
 from portrait.gallery.models import Collection, EmbeddingModel, PortraitEmbedding
 from portrait.gallery.services.spaces import change_models
 from portrait.jobs.models import OPEN_STATES, ItemState, JobItem
@@ -99,6 +99,6 @@ def retire_model(model: EmbeddingModel) -> bool:
     if in_use(model) or (model.name, model.version) == (spec.name, spec.version):
         return False
     EmbeddingModel.objects.filter(pk=model.pk).update(state=EmbeddingModel.State.RETIRED)
-    drop_index(index_name(model))
+    drop_live_indexes(model)
     drop_index(exemplar_index_name(model))
     return True

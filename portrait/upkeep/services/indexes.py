@@ -1,4 +1,5 @@
-"""Upkeep of the database: statistics after much was written, and indexes that deletions left full of holes."""
+"""Upkeep of the database: statistics after much was written, indexes that deletions left full of holes, and those of
+models with very many portraits, which are made of reduced vectors."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,7 +8,8 @@ from django.db import connection
 from psycopg import sql
 
 from portrait.core.database import release_connection
-from portrait.gallery.indexes import rebuild_index
+from portrait.gallery.indexes import build_reduced_index, drop_replaced_index, has_many, rebuild_index
+from portrait.gallery.models import EmbeddingModel
 from portrait.upkeep.models import UpkeepRun
 from portrait.upkeep.services.runs import Outcome, StillHere, run
 
@@ -62,6 +64,7 @@ def check() -> UpkeepRun | None:
 
 def _check(still_here: StillHere) -> Outcome:
     analysed = _renew_statistics()
+    reduced = _reduce(still_here)
     fresh = _fresh_sizes()
     rebuilt, sizes = {}, {}
     for index in _indexes():
@@ -73,7 +76,22 @@ def _check(still_here: StillHere) -> Outcome:
         if after is not None:
             rebuilt[index.name] = {"before": asdict(index), "after_bytes": after.size}
             sizes[index.name] = after.row_bytes
-    return Outcome(True, {"analysed": analysed, "rebuilt": rebuilt, "row_bytes": sizes})
+    return Outcome(True, {"analysed": analysed, **reduced, "rebuilt": rebuilt, "row_bytes": sizes})
+
+
+def _reduce(still_here: StillHere) -> dict[str, list[str]]:
+    """Models whose searches go by reduced vectors from now on, and those whose former index went: a run later, as
+    whoever read the model just before the change still goes by it."""
+    done: dict[str, list[str]] = {"reduced": [], "index_replaced": []}
+    for model in EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE):
+        still_here()
+        if drop_replaced_index(model):
+            done["index_replaced"].append(str(model))
+        elif model.reduction is None and has_many(model):
+            release_connection()
+            build_reduced_index(model)
+            done["reduced"].append(str(model))
+    return done
 
 
 def _fresh_sizes() -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from numpy.typing import NDArray
 
-from portrait.gallery import selectors
+from portrait.gallery import neighbours
 from portrait.gallery.indexes import index_name
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.selectors import calibration_of, nearest_identities
@@ -110,7 +110,7 @@ def test_ranking_equals_an_exact_scan(
     collection: Collection, exact_below: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """4,000 portraits of 800 people in two collections: pgvector's answers against NumPy's."""
-    monkeypatch.setattr(selectors, "EXACT_BELOW", exact_below)
+    monkeypatch.setattr(neighbours, "EXACT_BELOW", exact_below)
     random = np.random.default_rng(7)
     # Faces vary in fewer directions than a vector has numbers.
     directions = np.linalg.qr(random.normal(size=(DIMS, 24)))[0].T

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from portrait.gallery import selectors
+from portrait.gallery import neighbours
 from portrait.gallery.indexes import index_name
 from portrait.gallery.models import Collection
 from portrait.gallery.selectors import nearest_identities
@@ -58,7 +58,7 @@ def statistics(request: pytest.FixtureRequest, db: None, loaded: Loaded) -> None
 @pytest.fixture
 def by_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """No collection is small enough for an exact scan."""
-    monkeypatch.setattr(selectors, "EXACT_BELOW", 0)
+    monkeypatch.setattr(neighbours, "EXACT_BELOW", 0)
 
 
 def plan_of_search(collection: Collection, probe: np.ndarray, **asked: float) -> str:

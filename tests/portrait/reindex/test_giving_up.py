@@ -32,7 +32,7 @@ URL = "/api/v1/reindexes"
 @pytest.fixture(autouse=True)
 def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are built beside living data, which a test's transaction is not."""
-    monkeypatch.setattr(handlers, "build_partial_index", lambda *_, **__: None)
+    monkeypatch.setattr(handlers, "build_live_index", lambda *_, **__: None)
     monkeypatch.setattr(handlers, "build_exemplar_index", lambda *_: None)
 
 
@@ -148,7 +148,7 @@ def test_cancelling_stops_the_switch_to_the_last_moment(
         return translated(*args)
 
     if when == "while the index is built":
-        monkeypatch.setattr(handlers, "build_partial_index", lambda *_, **__: _cancel(reindex))
+        monkeypatch.setattr(handlers, "build_live_index", lambda *_, **__: _cancel(reindex))
     monkeypatch.setattr(checking, "check", checked)
     monkeypatch.setattr(switching.thresholds, "translated", counted)
     _work(reindex)

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from inference.types import Box, Embedding, Face, Quality
 from portrait.core.errors import ConflictError
-from portrait.gallery import indexes
+from portrait.gallery import indexes, neighbours
 from portrait.gallery.indexes import index_name
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.selectors import nearest_identities
@@ -234,6 +234,31 @@ def test_an_index_that_was_left_unfinished_is_built_again(crowd: Collection, sma
     assert not indexes.has_index(name)
     assert reindexed(crowd, small).state == State.SWITCHED
     assert indexes.has_index(name)
+
+
+def test_a_model_of_very_many_is_built_and_searched_by_reduced_vectors(
+    crowd: Collection, small: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half precision, too; nobody is missed before, in between and after."""
+    monkeypatch.setattr(indexes, "REDUCED_ABOVE", 500)
+    monkeypatch.setattr(neighbours, "EXACT_BELOW", 0)
+    reindex = reindexed(crowd, small)
+    assert (reindex.state, reindex.error) == (State.SWITCHED, "")
+    small.refresh_from_db()
+    assert small.reduction is not None
+    assert indexes.has_index(indexes.reduced_index_name(small))
+    assert not indexes.has_index(index_name(small))
+    names = [f"person {number}" for number in range(60)]
+    assert answers(crowd, VECTORS[:, 0]) == names
+    store(crowd, "later")
+    assert who(crowd, "later") == "later"
+    switching.roll_back(reindex)
+    assert answers(crowd, VECTORS[:, 0]) == names
+    reindex.refresh_from_db()
+    work(retiring.retire(reindex=reindex).job_id)
+    small.refresh_from_db()
+    assert (small.state, small.reduction) == (EmbeddingModel.State.RETIRED, None)
+    assert not indexes.has_index(indexes.reduced_index_name(small))
 
 
 def test_two_at_once_are_refused_and_a_cancelled_one_makes_room(crowd: Collection, small: EmbeddingModel) -> None:

@@ -1,12 +1,19 @@
 """Indexes and statistics, on the real PostgreSQL."""
 
+import threading
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from portrait.gallery.indexes import index_name
+from portrait.gallery import indexes as gallery_indexes
+from portrait.gallery import neighbours
+from portrait.gallery.indexes import has_index, index_name, reduced_index_name
 from portrait.gallery.models import Collection, EmbeddingModel, Identity
+from portrait.gallery.reduction import function_name
+from portrait.gallery.selectors import nearest_identities
 from portrait.upkeep.models import UpkeepRun
 from portrait.upkeep.services import indexes, ledger
 from tests.portrait.gallery.test_matching import add
@@ -91,3 +98,94 @@ def test_the_ledger_is_audited(transactional_db: None) -> None:
     assert done.ok
     assert done.report["lost"] == 0
     assert UpkeepRun.objects.get().kind == "ledger"
+
+
+@pytest.fixture
+def many(model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """2,000 portraits are very many; afterwards the model has its index back, for all other tests."""
+    monkeypatch.setattr(gallery_indexes, "REDUCED_ABOVE", 1000)
+    monkeypatch.setattr(neighbours, "EXACT_BELOW", 0)
+    yield
+    gallery_indexes.drop_live_indexes(model)
+    model.refresh_from_db()
+    gallery_indexes.create_hnsw_index(model)
+
+
+def nearest(collection: Collection, vector: np.ndarray) -> str:
+    """By whatever the collection is searched by now."""
+    collection = Collection.objects.select_related("active_model").get(pk=collection.pk)
+    return nearest_identities(collection, vector, min_similarity=0)[0].identity.name
+
+
+def test_a_model_with_very_many_portraits_gets_an_index_of_reduced_vectors(
+    filled: Collection, model: EmbeddingModel, many: None
+) -> None:
+    """The former one stays for a run: who read the model just before still goes by it."""
+    face = np.full(128, 0.9, np.float32)
+    add(filled, "somebody", face[None])
+    first = indexes.check()
+    assert first is not None
+    assert (first.report["reduced"], first.report["index_replaced"]) == ([str(model)], [])
+    model.refresh_from_db()
+    assert model.reduction is not None
+    assert has_index(index_name(model))
+    assert nearest(filled, face) == "somebody"
+    second = indexes.check()
+    assert second is not None
+    assert (second.report["reduced"], second.report["index_replaced"]) == ([], [str(model)])
+    assert not has_index(index_name(model))
+    assert has_index(reduced_index_name(model))
+    add(filled, "a newcomer", -face[None])
+    assert nearest(filled, face) == "somebody"
+    assert nearest(filled, -face) == "a newcomer"
+    third = indexes.check()
+    assert third is not None
+    assert (third.report["reduced"], third.report["index_replaced"]) == ([], [])
+    gallery_indexes.drop_live_indexes(model)  # what retiring does
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_proc WHERE proname = %s", [function_name(model)])
+        assert cursor.fetchone() == (0,)
+    model.refresh_from_db()
+    gallery_indexes.create_hnsw_index(model)
+    assert nearest(filled, face) == "somebody"
+
+
+def test_an_index_of_a_reduction_that_was_never_noted_is_not_trusted(
+    filled: Collection, model: EmbeddingModel, many: None
+) -> None:
+    """Killed at the end of the build: the next one learns anew, and its function is another."""
+    gallery_indexes.build_reduced_index(model)
+    EmbeddingModel.objects.filter(pk=model.pk).update(reduction=None)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::regclass::oid", [reduced_index_name(model)])
+        before = cursor.fetchone()
+    face = np.full(128, 0.9, np.float32)
+    add(filled, "somebody", face[None])
+    done = indexes.check()
+    assert done is not None
+    assert done.report["reduced"] == [str(model)]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::regclass::oid", [reduced_index_name(model)])
+        assert cursor.fetchone() != before
+    assert nearest(filled, face) == "somebody"
+
+
+def test_two_who_build_at_once_build_once(filled: Collection, model: EmbeddingModel, many: None) -> None:
+    failures: list[BaseException] = []
+
+    def build() -> None:
+        try:
+            gallery_indexes.build_reduced_index(EmbeddingModel.objects.get(pk=model.pk))
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=build) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    model.refresh_from_db()
+    assert has_index(reduced_index_name(model))
