@@ -6,9 +6,10 @@ from uuid import UUID, uuid4
 
 import numpy as np
 from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError, Q
 from numpy.typing import NDArray
 
-from portrait.core.errors import PortraitError
+from portrait.core.errors import ConflictError, PortraitError
 from portrait.gallery.models import Collection, EmbeddingModel, PortraitEmbedding
 from portrait.gallery.vectors import as_array, own_calibration, pack_projection, project
 from portrait.reindex import pca
@@ -87,6 +88,23 @@ def _save(made: EmbeddingModel) -> None:
                 raise
         else:
             return
+
+
+def unlearn(model: EmbeddingModel) -> None:
+    """Remove a learnt model that was never used.
+
+    Raises:
+        ConflictError: it is a network, or collections were, are or will be searched by it.
+    """
+    if model.source_id is None:
+        raise ConflictError(f"{model} is a network, not a learnt model.")
+    told = f"{model} was used: a re-index names it. Its vectors go by `reindex --retire`; its row stays for the record."
+    if Collection.objects.filter(Q(active_model=model) | Q(kept_models=model)).exists():
+        raise ConflictError(told)
+    try:
+        model.delete()
+    except ProtectedError:
+        raise ConflictError(told) from None
 
 
 def bytes_of(model: EmbeddingModel) -> int:

@@ -133,7 +133,17 @@ def test_the_commands_tell_what_they_do(collection: Collection, projection: Embe
     learnt = EmbeddingModel.objects.get(name="dlib_resnet-pca32h")
     assert learnt.report["bytes_a_vector"] == {"source": 520, "here": 72}
     assert "32 numbers, learnt from 540 portraits" in out.getvalue()
+    call_command("embedders", "learn", "--collection", collection.name, "--dims", "16", stdout=out)
+    call_command("embedders", "remove", "dlib_resnet-pca16", stdout=out)
+    assert "dlib_resnet-pca16 1 is removed" in out.getvalue()
     call_command("reindex", "--model", learnt.name, "--collection", collection.name, stdout=out)
+    for name, why in (
+        (learnt.name, "was used"),
+        ("dlib_resnet", "network"),
+        ("dlib_resnet-pca16", "no embedding model"),
+    ):
+        with pytest.raises(CommandError, match=why):
+            call_command("embedders", "remove", name)
     assert "0 of 540 faces" in out.getvalue()
     with pytest.raises(CommandError, match="open"):
         call_command("reindex", "--model", "tiny", "--collection", collection.name)

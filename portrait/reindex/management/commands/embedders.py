@@ -1,4 +1,4 @@
-"""Embedding models: `manage.py embedders list|add|learn`."""
+"""Embedding models: `manage.py embedders list|add|learn|remove`."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,11 +11,14 @@ from portrait.core.errors import PortraitError
 from portrait.core.pipelines import embedder_specs
 from portrait.gallery.models import Collection, EmbeddingModel
 from portrait.reindex.models import OPEN, Reindex
-from portrait.reindex.services.learning import bytes_of, learn
+from portrait.reindex.services.learning import bytes_of, learn, unlearn
+from portrait.reindex.services.starting import find_model
 
 
 class Command(BaseCommand):
-    help = "List the embedding models, add a network, or learn a smaller model from the faces of a collection."
+    help = (
+        "List the embedding models, add a network, learn a smaller model from the faces of a collection, or remove one."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -28,9 +31,12 @@ class Command(BaseCommand):
         learnt.add_argument("--half", action="store_true", help="two bytes a number, not four")
         learnt.add_argument("--name", help="default: that of the network with -pca64, or -pca64h")
 
+        removed = actions.add_parser("remove", help="a learnt model that no collection ever used")
+        removed.add_argument("name", help="as NAME@VERSION where several have the name")
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            {"list": self._list, "add": self._add, "learn": self._learn}[options["action"]](options)
+            getattr(self, f"_{options['action']}")(options)
         except PortraitError as error:
             raise CommandError(error.message) from None
 
@@ -63,6 +69,11 @@ class Command(BaseCommand):
         values = {"dims": spec.dims, "calibration": asdict(spec.calibration)}
         model, made = EmbeddingModel.objects.get_or_create(name=spec.name, version=spec.version, defaults=values)
         self.stdout.write(f"{model} is {'added' if made else 'there already'}: manage.py reindex --model {model.name}")
+
+    def _remove(self, options: dict[str, Any]) -> None:
+        model = find_model(options["name"])
+        unlearn(model)
+        self.stdout.write(f"{model} is removed.")
 
     def _learn(self, options: dict[str, Any]) -> None:
         collection = (
