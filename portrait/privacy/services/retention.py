@@ -7,7 +7,7 @@ same way as somebody who asked for it: rows, vectors, files, journal, and a proo
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -32,6 +32,7 @@ from portrait.transfer.services.imports import delete_imports
 logger = logging.getLogger(__name__)
 
 BUDGET_S = 300.0
+SHOWN = 20
 CHUNK = 500
 KEEP_REPORTS = timedelta(days=400)
 ACTOR = system("retention")
@@ -39,13 +40,15 @@ ACTOR = system("retention")
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How much one rule took away, or would take away. days: of the rule; None: a date that a person said."""
+    """How much one rule took away, or would take away. days: of the rule; None: a date that a person said. people: the
+    first of whom it would take away; of those who are gone nothing is noted."""
 
     purpose: str
     collection: str | None
     days: int | None
     count: int
     why: str
+    people: list[UUID] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class _Run:
     now: datetime
     until_s: float
     dry: bool
+    due: list[UUID] = field(default_factory=list)
+    """In a dry run: people of the rule that is followed at the moment, SHOWN of them at most."""
 
     def before(self, days: int) -> datetime:
         return self.now - timedelta(days=days)
@@ -68,8 +73,9 @@ def run(*, dry_run: bool = False, now: datetime | None = None, budget_s: float =
     report = None if dry_run else RetentionReport.objects.create()
     removed = []
     for step in _steps(this):
+        this.due.clear()
         try:
-            removed += [each for each in step() if each.count]
+            removed += [replace(each, people=list(this.due)) for each in step() if each.count]
         except Exception:  # one rule that fails does not stop the others
             logger.exception("a rule of retention could not be followed to its end")
     if report is not None:
@@ -81,7 +87,8 @@ def _close(report: RetentionReport, removed: list[Removed]) -> None:
     """A run that removed nothing leaves no report."""
     RetentionReport.objects.filter(started_at__lt=timezone.now() - KEEP_REPORTS).delete()
     if removed:
-        report.removed, report.ended_at = [asdict(each) for each in removed], timezone.now()
+        report.removed = [asdict(replace(each, people=[])) for each in removed]
+        report.ended_at = timezone.now()
         report.save()
     else:
         report.delete()
@@ -166,8 +173,11 @@ def _erase_all(this: _Run, people: "QuerySet[Identity]", why: str, spared: Spare
         for key in keys:
             if this.time_is_up:
                 return count
-            if key not in stay and (this.dry or _erase(key, people, why)):
-                count += 1
+            if key in stay or not (this.dry or _erase(key, people, why)):
+                continue
+            count += 1
+            if this.dry and len(this.due) < SHOWN:
+                this.due.append(key)
     return count
 
 

@@ -1,6 +1,7 @@
 """`/api/v1/identities/{id}/merge`, `split`, `reject` and `naming`: edits that take the history along."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -42,8 +43,10 @@ class PlannedMoveSerializer(serializers.Serializer[Any]):
 
 
 class PreviewSerializer(serializers.Serializer[Preview]):
-    """What an edit would do to the history. Nothing was written."""
+    """What an edit would do to the history, and to portraits and watches. Nothing was written."""
 
+    portraits = serializers.IntegerField(help_text="Portraits that would be somebody else's")
+    watches = serializers.IntegerField(help_text="Watches that would be for somebody else")
     tracks = serializers.IntegerField()
     sightings = serializers.IntegerField()
     at_most = serializers.BooleanField(help_text="Some of them are judged only when it is done: it may be fewer")
@@ -194,7 +197,7 @@ class SplitView(EditView):
         sightings = chosen_sightings(principal, asked.get("sightings", ()))
         if asked["preview"]:
             moved = history.preview_reassign(sightings=sightings, to=to) if sightings else Preview([])
-            return previewed(moved)
+            return previewed(replace(moved, portraits=len(set(asked.get("portraits", ())))))
         change = history.split(
             identity=owner,
             actor=actor_of(principal),

@@ -6,6 +6,7 @@ item a few hundred tracks (`history_moves`). Undoing the change starts a job tha
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from portrait.gallery.services.people import require_living
 from portrait.jobs.models import ItemState, Job, JobItem
 from portrait.jobs.services import QueueFullError, create_job
 from portrait.jobs.tasks import enqueue_job
-from portrait.sightings.models import Detection, FaceRejection, HistoryMove, Sighting, Track
+from portrait.sightings.models import Detection, FaceRejection, HistoryMove, Sighting, Track, Watch
 from portrait.sightings.services import events, history_plan, judging, timeline
 from portrait.sightings.services.history_moves import Counts, bring, is_certain, seen_of
 from portrait.sightings.services.history_plan import Preview
@@ -286,14 +287,17 @@ def _judge_without(change: Change, detection: Detection, person: Identity) -> No
 
 
 def preview_merge(*, target: Identity, sources: Sequence[Identity]) -> Preview:
-    """What merging would do to the history, without doing it."""
-    moves = history_plan.preview_all([each.pk for each in sources], target.pk)
-    found = Preview(moves)
+    """What merging would do, without doing it."""
+    keys = [each.pk for each in sources]
+    portraits = Portrait.objects.filter(identity__in=keys, deleted_at=None).count()
+    watches = Watch.objects.filter(identity__in=keys).count()
+    moves = history_plan.preview_all(keys, target.pk)
+    found = Preview(moves, portraits=portraits, watches=watches)
     if any(each.kind == Identity.Kind.UNKNOWN for each in [target, *sources]) and any(
         each.kind == Identity.Kind.KNOWN for each in [target, *sources]
     ):
         pulled = preview_name(identity=target, others=sources)
-        found = Preview([*moves, *pulled.moves], pulled.at_most)
+        found = replace(found, moves=[*moves, *pulled.moves], at_most=pulled.at_most)
     return found
 
 

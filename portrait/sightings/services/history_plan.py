@@ -43,10 +43,13 @@ class PlannedMove:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a change would do to the history. at_most: some would be judged first, more than a preview judges."""
+    """What a change would do to the history, and how many portraits and watches would be somebody else's. at_most: some
+    tracks would be judged first, more than a preview judges."""
 
     moves: list[PlannedMove]
     at_most: bool = False
+    portraits: int = 0
+    watches: int = 0
 
     @property
     def tracks(self) -> int:

@@ -1,5 +1,6 @@
 """What is kept no longer goes, by rule; what is needed stays."""
 
+import json
 import threading
 import uuid
 from datetime import timedelta
@@ -267,7 +268,7 @@ def test_rules_are_logged(admin: APIClient, client: Client, collection: Collecti
 
 
 def test_the_command(collection: Collection) -> None:
-    person(collection, "Old")
+    old = person(collection, "Old")
     out = StringIO()
     call_command("retention", "set", "known", "365", "--collection", collection.name, stdout=out)
     call_command("retention", "show", stdout=out)
@@ -275,8 +276,13 @@ def test_the_command(collection: Collection) -> None:
     out = StringIO()
     call_command("retention", "run", "--dry-run", stdout=out)
     assert "known" in out.getvalue()
+    assert f"{old.pk} Old" in out.getvalue()
     assert names(collection) == {"Old"}
-    call_command("retention", "run", stdout=StringIO())
+    out = StringIO()
+    call_command("retention", "run", stdout=out)
+    assert "known" in out.getvalue()
+    assert "Old" not in out.getvalue()
+    assert str(old.pk) not in json.dumps(RetentionReport.objects.get().removed)
     assert names(collection) == set()
     call_command("retention", "unset", "known", "--collection", collection.name, stdout=StringIO())
     with pytest.raises(CommandError, match="no such rule"):

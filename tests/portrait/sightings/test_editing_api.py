@@ -99,6 +99,7 @@ def test_merging_tells_first_and_then_does(enroller: APIClient, collection: Coll
     asked = {"identities": [str(same.pk)], "preview": True}
     answer = post(enroller, f"identities/{ada.pk}/merge", asked).json()
     assert (answer["change"], answer["preview"]["tracks"], answer["preview"]["sightings"]) == (None, 1, 1)
+    assert (answer["preview"]["portraits"], answer["preview"]["watches"]) == (1, 0)
     assert not Change.objects.exists()
     done = post(enroller, f"identities/{ada.pk}/merge", asked | {"preview": False}).json()
     assert done["identity"]["portrait_count"] == 2

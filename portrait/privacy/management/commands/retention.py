@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from portrait.audit.services import system
 from portrait.cameras.models import Camera
 from portrait.core.errors import PortraitError
-from portrait.gallery.models import Collection
+from portrait.gallery.models import Collection, Identity
 from portrait.privacy.models import OF_THE_INSTALLATION, Purpose, RetentionRule
 from portrait.privacy.services.retention import Removed, run
 from portrait.privacy.services.rules import remove_rule, save_rule
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="do", required=True)
         actions.add_parser("show", help="the rules, and those of the cameras")
         running = actions.add_parser("run", help="remove what is due")
-        running.add_argument("--dry-run", action="store_true", help="only tell what would go")
+        running.add_argument("--dry-run", action="store_true", help="only tell what would go, and whom")
         setting = actions.add_parser("set", help="keep something for so many days")
         setting.add_argument("purpose", choices=Purpose.values)
         setting.add_argument("days", type=int)
@@ -66,8 +66,17 @@ class Command(BaseCommand):
         removed = run(dry_run=dry_run)
         for each in removed:
             self.stdout.write(_line(each))
+            self._people(each)
         if not removed:
             self.stdout.write("Nothing is due.")
+
+    def _people(self, removed: Removed) -> None:
+        """Whom it would be about: in a dry run only."""
+        names = dict(Identity.objects.filter(pk__in=removed.people).values_list("pk", "name"))
+        for key in removed.people:
+            self.stdout.write(f"{'':12} {key} {names.get(key, '')}")
+        if removed.people and removed.count > len(removed.people):
+            self.stdout.write(f"{'':12} and {removed.count - len(removed.people)} more")
 
     def _set(self, *, purpose: str, days: int, collection: str | None, **options: Any) -> None:
         if days < 1:
