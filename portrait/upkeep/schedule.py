@@ -115,7 +115,7 @@ ENTRIES = (
         "database: statistics and indexes",
         "portrait.upkeep.tasks.keep_indexes",
         HOUR,
-        "Renews the planner's statistics, and indexes that deletions left full of holes.",
+        "Renews statistics, and indexes that deletions left full of holes; builds those of very many portraits.",
         queue="reindex",
         vital=False,
     ),
