@@ -24,10 +24,10 @@ from portrait.gallery.indexes import (
     create_hnsw_index,
     drop_live_indexes,
     index_name,
-    reduced_index_name,
 )
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
 from portrait.gallery.neighbours import EXACT_BELOW
+from portrait.gallery.reduction import reduced_index_name
 
 Numbers = NDArray[np.int64]
 

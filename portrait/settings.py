@@ -96,6 +96,8 @@ _worker_threads = min(32, max(8, 4 * PORTRAIT.cores))
 # Each of a worker's threads may hold one at a time; the rest is for whoever else works in the process.
 DATABASE_POOL = {"min_size": 0, "max_size": max(16, _worker_threads + 4), "timeout": 5}
 
+HNSW_EF_SEARCH = 200
+"""Candidates that a walk through an index of vectors keeps in mind: wide enough for a recall near an exact scan."""
 _database: dict[str, Any] = {
     **dj_database_url.parse(PORTRAIT.database_url, conn_health_checks=True),
     "CONN_MAX_AGE": 0,  # the pool keeps connections, the request gives them back
@@ -104,9 +106,8 @@ _database.setdefault("OPTIONS", {}).update(
     {
         # Without an address the pool would only retry for a while: the plain connection fails at once.
         "pool": DATABASE_POOL if PORTRAIT.has_database else False,
-        # A filtered search goes on until it has enough rows, and the graph is searched wide enough
-        # for a recall near an exact scan.
-        "options": "-c hnsw.iterative_scan=strict_order -c hnsw.ef_search=200",
+        # A filtered search goes on until it has enough rows.
+        "options": f"-c hnsw.iterative_scan=strict_order -c hnsw.ef_search={HNSW_EF_SEARCH}",
     }
 )
 DATABASES = {"default": _database}

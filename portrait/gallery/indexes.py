@@ -3,19 +3,22 @@
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import psycopg
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Model
+from django.utils import timezone
+from numpy.typing import NDArray
 from psycopg import sql
 
 from inference.types import FloatArray
-from portrait.gallery.models import EmbeddingModel, PortraitEmbedding
-from portrait.gallery.reduction import function, function_name, learn, reduction_of
+from portrait.gallery.models import EmbeddingModel, PortraitEmbedding, VectorReduction
+from portrait.gallery.reduction import function, function_name, learn, reduced_index_name
 from portrait.gallery.vectors import as_array, column_of, column_type
 
 logger = logging.getLogger(__name__)
@@ -30,8 +33,10 @@ logger = logging.getLogger(__name__)
 M, EF_CONSTRUCTION = 24, 200
 REDUCED_ABOVE = 100_000
 """A model with more live portraits gets an index of reduced vectors."""
-SAMPLE = 20_000
-"""Portraits, at most, from which a reduction is learnt."""
+SAMPLE, A_PERSON = 20_000, 20
+"""Portraits that a reduction is learnt from, and of one person, at most."""
+BOTH_FOR = timedelta(minutes=30)
+"""Whoever read the model before it was reduced goes by its former index for so long: a re-index checks for minutes."""
 # While an index is built beside living data, after its rows were loaded: the graph is built in memory, which is several
 # times faster than on disk, by so many processes. A vector of 128 numbers takes about 1.5 KB there (itself, and two
 # times M links of 16 bytes), a million 1.5 GB. A parallel build asks for all of it at once.
@@ -47,7 +52,7 @@ def index_name(model: EmbeddingModel) -> str:
 
 def create_hnsw_index(model: EmbeddingModel) -> None:
     """Create the index of the live portraits' vectors if there is none; the one of earlier versions goes."""
-    if model.reduction is None:
+    if model.reduced_at is None:
         create_partial_index(index_name(model), PortraitEmbedding, model, only="live")
     with connection.cursor() as cursor:
         older = sql.Identifier(f"portraitembedding_hnsw_{model.pk}")
@@ -63,10 +68,6 @@ def create_partial_index(name: str, table: type[Model], model: EmbeddingModel, *
         cursor.execute(_statement(name, table, model, only, sql.SQL("CREATE INDEX IF NOT EXISTS")))
 
 
-def reduced_index_name(model: EmbeddingModel) -> str:
-    return f"portraitembedding_live_reduced_{model.pk}"
-
-
 def has_many(model: EmbeddingModel) -> bool:
     """Whether a model has so many live portraits that their index is made of reduced vectors."""
     rows = PortraitEmbedding.objects.filter(model_id=model.pk, live=True)
@@ -75,69 +76,111 @@ def has_many(model: EmbeddingModel) -> bool:
 
 def build_live_index(model: EmbeddingModel) -> None:
     """The index that a collection of this model is searched by, beside living data: see `build_partial_index`."""
-    if model.reduction is not None or has_many(model):
+    if model.reduced_at is not None or has_many(model):
         build_reduced_index(model)
     else:
         build_partial_index(index_name(model), PortraitEmbedding, model, only="live")
 
 
-def build_reduced_index(model: EmbeddingModel) -> None:
+def build_reduced_index(model: EmbeddingModel, *, wait: bool = True) -> bool:
     """Learn a reduction of the vectors, build their index by it, and have all searches go by that; as it is if there is
     one. An index of the vectors as they are goes on serving whoever read the model before: `drop_replaced_index`.
 
-    The reduction is noted at the very end: until then the function may change, and an index that is left by somebody
+    wait: for somebody else who builds for this model. Answers whether there is an index now.
+
+    That it serves is noted at the very end: until then the function may change, and an index that is left by somebody
     who was killed before is removed.
     """
     with _session() as session:
-        _take_turn(session, model)
-        model.refresh_from_db(fields=["reduction"])
-        name, known = reduced_index_name(model), reduction_of(model)
-        if known is not None and _is_valid(session, name):
-            return
-        session.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {name}").format(name=sql.Identifier(name)))
-        reduction = known or learn(_sample(model))
+        if not _take_turn(session, model, wait=wait):
+            return False
+        model.refresh_from_db(fields=["reduced_at"])
+        if model.reduced_at is not None and _is_valid(session, reduced_index_name(model)):
+            return True
+        _remove_reduced(session, model)
+        reduction = learn(*_sample(model))
         session.execute(function(model, reduction, _schema_of_vectors(session)))
         reduced = sql.SQL("{function}({column}::vector)").format(
             function=sql.Identifier(function_name(model)), column=sql.Identifier(column_of(model))
         )
         statement = _create(
             sql.SQL("CREATE INDEX CONCURRENTLY"),
-            name,
+            reduced_index_name(model),
             PortraitEmbedding,
             vector=sql.SQL("({reduced})::halfvec({dims})").format(reduced=reduced, dims=sql.Literal(reduction.dims)),
             operators="halfvec_l2_ops",
             condition=_condition(model, "live"),
         )
-        _in_parallel(session, statement, name)
-        EmbeddingModel.objects.filter(pk=model.pk).update(reduction=reduction.pack())
-        model.refresh_from_db(fields=["reduction"])
+        _in_parallel(session, statement, reduced_index_name(model))
+        with transaction.atomic():
+            VectorReduction.objects.update_or_create(model=model, defaults={"projection": reduction.pack()})
+            EmbeddingModel.objects.filter(pk=model.pk).update(reduced_at=timezone.now())
+        model.refresh_from_db(fields=["reduced_at"])
+    return True
+
+
+def lacks_index(model: EmbeddingModel) -> bool:
+    """Whether a model should have an index of reduced vectors, or says so, and has none."""
+    noted = model.reduced_at is not None
+    return (noted or has_many(model)) and not (noted and has_index(reduced_index_name(model)))
 
 
 def drop_replaced_index(model: EmbeddingModel) -> bool:
-    """Remove the index of the vectors as they are where that of the reduced ones serves; whether there was one."""
-    replaced = model.reduction is not None and has_index(reduced_index_name(model)) and has_index(index_name(model))
+    """Remove the index of the vectors as they are where that of the reduced ones has served for a while; whether there
+    was one. And one of reduced vectors that was never noted, if the model has few portraits by now."""
+    if model.reduced_at is None:
+        replaced = not has_many(model) and has_index(reduced_index_name(model))
+        if replaced:
+            drop_index(reduced_index_name(model))
+        return replaced
+    long_ago = model.reduced_at < timezone.now() - BOTH_FOR
+    replaced = long_ago and has_index(reduced_index_name(model)) and has_index(index_name(model))
     if replaced:
         drop_index(index_name(model))
     return replaced
 
 
-def drop_live_indexes(model: EmbeddingModel) -> None:
-    """Remove all that searches of a model's portraits go by, while everybody goes on."""
-    EmbeddingModel.objects.filter(pk=model.pk).update(reduction=None)
-    drop_index(index_name(model))
-    drop_index(reduced_index_name(model))
-    with connection.cursor() as cursor:
-        name = sql.Identifier(function_name(model))
-        cursor.execute(sql.SQL("DROP FUNCTION IF EXISTS {name}(vector)").format(name=name))
+def drop_live_indexes(model: EmbeddingModel, *, unless: Callable[[], bool] = lambda: False) -> bool:
+    """Remove all that searches of a model's portraits go by, while everybody goes on; whether that was done. Whoever
+    builds for the model is waited for. unless: asked then."""
+    with _session() as session:
+        _take_turn(session, model)
+        if unless():
+            return False
+        session.execute(
+            sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {name}").format(name=sql.Identifier(index_name(model)))
+        )
+        _remove_reduced(session, model)
+    return True
 
 
-def _sample(model: EmbeddingModel) -> FloatArray:
-    """Live vectors of a model, float32 (SAMPLE at most, dims): ids of portraits are random, any stretch of them is."""
-    rows = PortraitEmbedding.objects.filter(model=model, live=True)
-    begin, column = uuid.uuid4(), column_of(model)
-    found = list(rows.filter(portrait_id__gte=begin).order_by("portrait_id").values_list(column, flat=True)[:SAMPLE])
-    rest = rows.filter(portrait_id__lt=begin).order_by("portrait_id").values_list(column, flat=True)
-    return np.stack([as_array(value) for value in [*found, *rest[: SAMPLE - len(found)]]])
+def _remove_reduced(session: "psycopg.Connection[Any]", model: EmbeddingModel) -> None:
+    """The index of reduced vectors, what killed rebuilds left of it, and its function."""
+    EmbeddingModel.objects.filter(pk=model.pk).update(reduced_at=None)
+    VectorReduction.objects.filter(model=model).delete()
+    name = reduced_index_name(model)
+    left = session.execute(
+        "SELECT relname FROM pg_class WHERE relkind = 'i' AND relname ~ %s", [f"^{name}(_cc(new|old)[0-9]*)?$"]
+    ).fetchall()
+    for (each,) in left:
+        session.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {name}").format(name=sql.Identifier(each)))
+    session.execute(sql.SQL("DROP FUNCTION IF EXISTS {name}").format(name=sql.Identifier(function_name(model))))
+
+
+def _sample(model: EmbeddingModel) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Live vectors of a model, float32 (SAMPLE at most, dims), and whose each is: of whole people, as ids of people are
+    random, and any stretch of them is."""
+    rows = PortraitEmbedding.objects.filter(model=model, live=True).order_by("identity_id")
+    begin, columns = uuid.uuid4(), ("identity_id", column_of(model))
+    found = list(rows.filter(identity_id__gte=begin).values_list(*columns)[:SAMPLE])
+    found += rows.filter(identity_id__lt=begin).values_list(*columns)[: SAMPLE - len(found)]
+    by_person: dict[uuid.UUID, list[FloatArray]] = {}
+    for identity_id, vector in found:
+        own = by_person.setdefault(identity_id, [])
+        if len(own) < A_PERSON:
+            own.append(as_array(vector))
+    people = np.repeat(np.arange(len(by_person)), [len(own) for own in by_person.values()])
+    return np.stack([vector for own in by_person.values() for vector in own]), people
 
 
 def _schema_of_vectors(session: "psycopg.Connection[Any]") -> str:
@@ -252,13 +295,15 @@ def _session() -> Iterator["psycopg.Connection[Any]"]:
         yield session
 
 
-def _take_turn(session: "psycopg.Connection[Any]", model: EmbeddingModel) -> None:
+def _take_turn(session: "psycopg.Connection[Any]", model: EmbeddingModel, *, wait: bool = True) -> bool:
     """Wait until nobody else builds for this model; by asking again: who waits in a statement holds up the other's
-    CREATE INDEX CONCURRENTLY, which waits for all statements."""
+    CREATE INDEX CONCURRENTLY, which waits for all statements. Whether it is our turn."""
     while True:
         row = session.execute("SELECT pg_try_advisory_lock(%s, %s)", [_BUILDING, model.pk]).fetchone()
         if row is not None and row[0]:
-            return
+            return True
+        if not wait:
+            return False
         time.sleep(_LOOK_AGAIN_S)
 
 

@@ -48,10 +48,10 @@ class EmbeddingModel(models.Model):
         help_text="The network whose vectors this model projects; none: it is a network itself.",
     )
     projection = models.BinaryField(null=True, editable=False, help_text="Of a model with a source: see `vectors.py`.")
-    reduction = models.BinaryField(
+    reduced_at = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="Of a model with very many portraits: see `reduction.py`.",
+        help_text="Since when the index is of reduced vectors; empty: of whole ones.",
     )
     report = models.JSONField(
         default=dict, blank=True, editable=False, help_text="What was measured when it was learnt."
@@ -63,6 +63,17 @@ class EmbeddingModel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+
+class VectorReduction(models.Model):
+    """By what the vectors of a model with very many portraits are reduced for its index: `reduction.py`. In a table of
+    its own, as it is read once a process, and models are read all the time."""
+
+    model = models.OneToOneField(EmbeddingModel, on_delete=models.CASCADE, related_name="reduction")
+    projection = models.BinaryField(editable=False)
+
+    def __str__(self) -> str:
+        return f"reduction of {self.model}"
 
 
 class Collection(BaseModel):

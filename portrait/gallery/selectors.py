@@ -228,10 +228,11 @@ def _best_people(
     collection: Collection, vector: NDArray[np.float32], top_k: int, farthest: float, excluded: list[uuid.UUID]
 ) -> dict[uuid.UUID, float]:
     """The nearest people with the distances of their nearest portraits, in order; at most `top_k`."""
-    limit, best = max(FIRST_ROWS, ROWS_A_PLACE * top_k), dict[uuid.UUID, float]()
+    limit = max(FIRST_ROWS, ROWS_A_PLACE * top_k)
     without = Q(identity_id__in=excluded) if excluded else None
     while True:
         rows = nearest_portraits(collection.pk, collection.active_model, vector, limit, without=without)
+        best: dict[uuid.UUID, float] = {}  # more rows may bring nearer ones: a shortlist is ranked anew
         for identity_id, distance in rows:
             if distance <= farthest + 1e-6:
                 best.setdefault(identity_id, distance)

@@ -92,6 +92,7 @@ TABLES: Mapping[str, Kept] = {
     "jobs.Job": Kept(_jobs, "gallery.files; out of edits of many by console.following, which stay", "jobs"),
     "jobs.JobItem": of("job__subject_id__in", erased="gallery.files", exported="jobs"),
     "gallery.EmbeddingModel": nobody("a projection is learnt from many people and holds none of them"),
+    "gallery.VectorReduction": nobody("a mean and directions, learnt from many people"),
     "gallery.Collection": nobody("settings"),
     "gallery.Identity": of("pk__in", erased="gallery.services.identities", exported="identities"),
     "gallery.Portrait": of("identity_id__in", erased=CASCADE, exported="portraits"),

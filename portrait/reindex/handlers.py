@@ -128,6 +128,8 @@ def _complete(reindex: Reindex) -> Filled:
     Reindex.objects.filter(pk=reindex.pk, state=State.BUILDING).update(
         state=State.CHECKING, built_at=timezone.now(), updated_at=timezone.now()
     )
+    for model in (new, old):
+        model.refresh_from_db()  # their indexes may be others by now
     report = checking.check(reindex.collection, old, new, from_pictures=reindex.from_pictures)
     against = checking.reasons_against(report)
     report |= {"unusable": filled.impossible, "impossible": filled.impossible + report["missing"]["lost"]}

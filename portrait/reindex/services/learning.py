@@ -10,9 +10,11 @@ from django.db.models import ProtectedError, Q
 from numpy.typing import NDArray
 
 from portrait.core.errors import ConflictError, PortraitError
+from portrait.gallery.indexes import drop_index, drop_live_indexes
 from portrait.gallery.models import Collection, EmbeddingModel, PortraitEmbedding
 from portrait.gallery.vectors import as_array, own_calibration, pack_projection, project
 from portrait.reindex import pca
+from portrait.sightings.indexes import exemplar_index_name
 
 SAMPLE, A_PERSON = 20_000, 20
 """Portraits that are read, and of one person used, at most."""
@@ -101,10 +103,15 @@ def unlearn(model: EmbeddingModel) -> None:
     told = f"{model} was used: a re-index names it. Its vectors go by `reindex --retire`; its row stays for the record."
     if Collection.objects.filter(Q(active_model=model) | Q(kept_models=model)).exists():
         raise ConflictError(told)
+    key = model.pk
     try:
-        model.delete()
-    except ProtectedError:
+        with transaction.atomic():
+            model.delete()
+    except (ProtectedError, IntegrityError):  # a re-index began at this moment
         raise ConflictError(told) from None
+    model.pk = key  # of a re-index whose collection is gone
+    drop_live_indexes(model)
+    drop_index(exemplar_index_name(model))
 
 
 def bytes_of(model: EmbeddingModel) -> int:

@@ -98,7 +98,10 @@ def retire_model(model: EmbeddingModel) -> bool:
     spec = embedder_spec()
     if in_use(model) or (model.name, model.version) == (spec.name, spec.version):
         return False
-    EmbeddingModel.objects.filter(pk=model.pk).update(state=EmbeddingModel.State.RETIRED)
-    drop_live_indexes(model)
+    if not drop_live_indexes(model, unless=lambda: in_use(model)):
+        return False  # by a re-index that began meanwhile
     drop_index(exemplar_index_name(model))
+    if in_use(model):
+        return False  # it builds what it needs at its end
+    EmbeddingModel.objects.filter(pk=model.pk).update(state=EmbeddingModel.State.RETIRED)
     return True

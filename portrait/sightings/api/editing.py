@@ -73,7 +73,7 @@ class MergeSerializer(StrictSerializer):
     """Who becomes a part of this person."""
 
     identities = ChosenField(min_length=1)
-    preview = serializers.BooleanField(default=False, help_text="Only tell what would happen to the history")
+    preview = serializers.BooleanField(default=False, help_text="Only tell what would happen")
 
 
 class SplitSerializer(StrictSerializer):
@@ -83,7 +83,7 @@ class SplitSerializer(StrictSerializer):
     sightings = ChosenField(required=False)
     to = serializers.UUIDField(required=False, allow_null=True)
     name = serializers.CharField(required=False, max_length=200, allow_blank=True)
-    preview = serializers.BooleanField(default=False, help_text="Only tell what would happen to the history")
+    preview = serializers.BooleanField(default=False, help_text="Only tell what would happen")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("to") and attrs.get("name"):
@@ -197,7 +197,7 @@ class SplitView(EditView):
         sightings = chosen_sightings(principal, asked.get("sightings", ()))
         if asked["preview"]:
             moved = history.preview_reassign(sightings=sightings, to=to) if sightings else Preview([])
-            return previewed(replace(moved, portraits=len(set(asked.get("portraits", ())))))
+            return previewed(replace(moved, portraits=len(chosen_portraits(principal, asked.get("portraits", ())))))
         change = history.split(
             identity=owner,
             actor=actor_of(principal),
@@ -253,7 +253,7 @@ class MoveSerializer(StrictSerializer):
     """Who is to be seen there; null: nobody whom we know."""
 
     identity = serializers.UUIDField(allow_null=True)
-    preview = serializers.BooleanField(default=False, help_text="Only tell what would happen to the history")
+    preview = serializers.BooleanField(default=False, help_text="Only tell what would happen")
 
 
 class SightingMoveView(EditView):

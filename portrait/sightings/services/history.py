@@ -289,7 +289,9 @@ def _judge_without(change: Change, detection: Detection, person: Identity) -> No
 def preview_merge(*, target: Identity, sources: Sequence[Identity]) -> Preview:
     """What merging would do, without doing it."""
     keys = [each.pk for each in sources]
-    portraits = Portrait.objects.filter(identity__in=keys, deleted_at=None).count()
+    theirs = Portrait.objects.filter(identity__in=keys, deleted_at=None)
+    new = theirs.exclude(sha256__in=Portrait.objects.filter(identity=target).values("sha256"))
+    portraits = new.values("sha256").distinct().count()
     watches = Watch.objects.filter(identity__in=keys).count()
     moves = history_plan.preview_all(keys, target.pk)
     found = Preview(moves, portraits=portraits, watches=watches)

@@ -1,6 +1,7 @@
 """Upkeep of the database: statistics after much was written, indexes that deletions left full of holes, and those of
 models with very many portraits, which are made of reduced vectors."""
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,10 +9,12 @@ from django.db import connection
 from psycopg import sql
 
 from portrait.core.database import release_connection
-from portrait.gallery.indexes import build_reduced_index, drop_replaced_index, has_many, rebuild_index
+from portrait.gallery.indexes import build_reduced_index, drop_replaced_index, lacks_index, rebuild_index
 from portrait.gallery.models import EmbeddingModel
 from portrait.upkeep.models import UpkeepRun
 from portrait.upkeep.services.runs import Outcome, StillHere, run
+
+logger = logging.getLogger(__name__)
 
 CHANGED = 0.1
 """Statistics are renewed where a larger share of a table's rows changed since: a bulk import may do that long before
@@ -64,7 +67,6 @@ def check() -> UpkeepRun | None:
 
 def _check(still_here: StillHere) -> Outcome:
     analysed = _renew_statistics()
-    reduced = _reduce(still_here)
     fresh = _fresh_sizes()
     rebuilt, sizes = {}, {}
     for index in _indexes():
@@ -76,22 +78,26 @@ def _check(still_here: StillHere) -> Outcome:
         if after is not None:
             rebuilt[index.name] = {"before": asdict(index), "after_bytes": after.size}
             sizes[index.name] = after.row_bytes
-    return Outcome(True, {"analysed": analysed, **reduced, "rebuilt": rebuilt, "row_bytes": sizes})
+    reduced, failed = _reduce(still_here)
+    return Outcome(not failed, {"analysed": analysed, **reduced, "rebuilt": rebuilt, "row_bytes": sizes})
 
 
-def _reduce(still_here: StillHere) -> dict[str, list[str]]:
-    """Models whose searches go by reduced vectors from now on, and those whose former index went: a run later, as
-    whoever read the model just before the change still goes by it."""
-    done: dict[str, list[str]] = {"reduced": [], "index_replaced": []}
+def _reduce(still_here: StillHere) -> tuple[dict[str, Any], bool]:
+    """Models whose searches go by reduced vectors from now on, and those whose former index went; whether one failed.
+    One that somebody else builds for is left alone."""
+    reduced, replaced, failed = list[str](), list[str](), dict[str, str]()
     for model in EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE):
         still_here()
-        if drop_replaced_index(model):
-            done["index_replaced"].append(str(model))
-        elif model.reduction is None and has_many(model):
-            release_connection()
-            build_reduced_index(model)
-            done["reduced"].append(str(model))
-    return done
+        release_connection()
+        try:
+            if drop_replaced_index(model):
+                replaced.append(str(model))
+            elif lacks_index(model) and build_reduced_index(model, wait=False):
+                reduced.append(str(model))
+        except Exception as error:  # the next model's turn; searches go on by what there is
+            logger.exception("the index of %s could not be built", model)
+            failed[str(model)] = f"{type(error).__name__}: {error}"
+    return {"reduced": reduced, "index_replaced": replaced, "failed": failed}, bool(failed)
 
 
 def _fresh_sizes() -> dict[str, float]:

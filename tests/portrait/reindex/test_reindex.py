@@ -16,6 +16,7 @@ from portrait.core.errors import ConflictError
 from portrait.gallery import indexes, neighbours
 from portrait.gallery.indexes import index_name
 from portrait.gallery.models import Collection, EmbeddingModel, Identity, Portrait, PortraitEmbedding
+from portrait.gallery.reduction import reduced_index_name
 from portrait.gallery.selectors import nearest_identities
 from portrait.gallery.services.enrolment import store_photo
 from portrait.gallery.services.identities import create_collection, default_embedding_model
@@ -245,8 +246,8 @@ def test_a_model_of_very_many_is_built_and_searched_by_reduced_vectors(
     reindex = reindexed(crowd, small)
     assert (reindex.state, reindex.error) == (State.SWITCHED, "")
     small.refresh_from_db()
-    assert small.reduction is not None
-    assert indexes.has_index(indexes.reduced_index_name(small))
+    assert small.reduced_at is not None
+    assert indexes.has_index(reduced_index_name(small))
     assert not indexes.has_index(index_name(small))
     names = [f"person {number}" for number in range(60)]
     assert answers(crowd, VECTORS[:, 0]) == names
@@ -257,8 +258,8 @@ def test_a_model_of_very_many_is_built_and_searched_by_reduced_vectors(
     reindex.refresh_from_db()
     work(retiring.retire(reindex=reindex).job_id)
     small.refresh_from_db()
-    assert (small.state, small.reduction) == (EmbeddingModel.State.RETIRED, None)
-    assert not indexes.has_index(indexes.reduced_index_name(small))
+    assert (small.state, small.reduced_at) == (EmbeddingModel.State.RETIRED, None)
+    assert not indexes.has_index(reduced_index_name(small))
 
 
 def test_two_at_once_are_refused_and_a_cancelled_one_makes_room(crowd: Collection, small: EmbeddingModel) -> None:

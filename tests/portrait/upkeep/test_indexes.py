@@ -9,10 +9,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from portrait.gallery import indexes as gallery_indexes
-from portrait.gallery import neighbours
-from portrait.gallery.indexes import has_index, index_name, reduced_index_name
-from portrait.gallery.models import Collection, EmbeddingModel, Identity
-from portrait.gallery.reduction import function_name
+from portrait.gallery import neighbours, reduction
+from portrait.gallery.indexes import has_index, index_name
+from portrait.gallery.models import Collection, EmbeddingModel, Identity, VectorReduction
+from portrait.gallery.reduction import function_name, reduced_index_name
 from portrait.gallery.selectors import nearest_identities
 from portrait.upkeep.models import UpkeepRun
 from portrait.upkeep.services import indexes, ledger
@@ -127,9 +127,13 @@ def test_a_model_with_very_many_portraits_gets_an_index_of_reduced_vectors(
     assert first is not None
     assert (first.report["reduced"], first.report["index_replaced"]) == ([str(model)], [])
     model.refresh_from_db()
-    assert model.reduction is not None
+    assert model.reduced_at is not None
     assert has_index(index_name(model))
     assert nearest(filled, face) == "somebody"
+    soon = indexes.check()
+    assert soon is not None
+    assert (soon.report["reduced"], soon.report["index_replaced"]) == ([], [])
+    EmbeddingModel.objects.update(reduced_at=model.reduced_at - gallery_indexes.BOTH_FOR)
     second = indexes.check()
     assert second is not None
     assert (second.report["reduced"], second.report["index_replaced"]) == ([], [str(model)])
@@ -155,7 +159,8 @@ def test_an_index_of_a_reduction_that_was_never_noted_is_not_trusted(
 ) -> None:
     """Killed at the end of the build: the next one learns anew, and its function is another."""
     gallery_indexes.build_reduced_index(model)
-    EmbeddingModel.objects.filter(pk=model.pk).update(reduction=None)
+    EmbeddingModel.objects.filter(pk=model.pk).update(reduced_at=None)
+    VectorReduction.objects.all().delete()
     with connection.cursor() as cursor:
         cursor.execute("SELECT %s::regclass::oid", [reduced_index_name(model)])
         before = cursor.fetchone()
@@ -170,8 +175,14 @@ def test_an_index_of_a_reduction_that_was_never_noted_is_not_trusted(
     assert nearest(filled, face) == "somebody"
 
 
-def test_two_who_build_at_once_build_once(filled: Collection, model: EmbeddingModel, many: None) -> None:
-    failures: list[BaseException] = []
+def test_two_who_build_at_once_build_once(
+    filled: Collection, model: EmbeddingModel, many: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, learnt = list[BaseException](), list[int]()
+
+    def learn(vectors: np.ndarray, people: np.ndarray) -> reduction.Reduction:
+        learnt.append(len(vectors))
+        return reduction.learn(vectors, people)
 
     def build() -> None:
         try:
@@ -181,11 +192,53 @@ def test_two_who_build_at_once_build_once(filled: Collection, model: EmbeddingMo
         finally:
             connection.close()
 
+    monkeypatch.setattr(gallery_indexes, "learn", learn)
     threads = [threading.Thread(target=build) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failures == []
-    model.refresh_from_db()
+    assert len(learnt) == 1
     assert has_index(reduced_index_name(model))
+
+
+def test_an_index_that_is_gone_is_built_again(filled: Collection, model: EmbeddingModel, many: None) -> None:
+    """After a restore that could not, or by hand."""
+    gallery_indexes.build_reduced_index(model)
+    gallery_indexes.drop_index(reduced_index_name(model))
+    with connection.cursor() as cursor:  # and what a killed rebuild left
+        name, reduced = f"{reduced_index_name(model)}_ccnew", function_name(model)
+        cursor.execute(f"CREATE INDEX {name} ON gallery_portraitembedding ({reduced}(vector)) WHERE id < 0")
+    done = indexes.check()
+    assert done is not None
+    assert done.report["reduced"] == [str(model)]
+    assert has_index(reduced_index_name(model))
+    assert not has_index(f"{reduced_index_name(model)}_ccnew")
+
+
+def test_a_build_that_fails_stops_no_other_upkeep(
+    filled: Collection, model: EmbeddingModel, many: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(gallery_indexes, "learn", fail)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [index_name(model)])
+    done = indexes.check()
+    assert done is not None
+    assert not done.ok
+    assert done.report["failed"] == {str(model): "RuntimeError: the disk is full"}
+    assert index_name(model) in done.report["rebuilt"]
+
+
+def test_an_index_that_nobody_needs_any_more_goes(filled: Collection, model: EmbeddingModel, many: None) -> None:
+    """Built, never noted, and then most people were erased."""
+    gallery_indexes.build_reduced_index(model)
+    EmbeddingModel.objects.filter(pk=model.pk).update(reduced_at=None)
+    Identity.objects.filter(collection=filled).delete()
+    done = indexes.check()
+    assert done is not None
+    assert not has_index(reduced_index_name(model))
+    assert has_index(index_name(model))
