@@ -2,10 +2,10 @@
 
     python -m benchmarks._search_variants [size] [kind-m-ef_construction ...]
 
-Kinds: `float` (as the application's), `half` (an index of half precision over single vectors), `binary` (one bit a
-number, the nearest by single vectors again). Each is built over the rows of `benchmarks.search`, alone visible to the
-planner while it is asked, and removed. Costs are buffers read and the server's processor time for an answer: they say
-the same on a busy machine.
+Kinds: `float` (whole vectors), `half` (an index of half precision over single vectors), `binary` (one bit a number, the
+nearest by single vectors again), `reduced` (as the application's of very many portraits; so again). Each is built over
+the rows of `benchmarks.search`, alone visible to the planner while it is asked, and removed. Costs are buffers read and
+the server's processor time for an answer: they say the same on a busy machine.
 """
 
 import json
@@ -37,9 +37,12 @@ VARIANTS = (
     "half-24-200",
     "half-32-200",
     "binary-24-200",
+    "reduced-24-200",
 )
 EF_SEARCH = (40, 100, 200, 400)
-PROBES, TOP, RERANKED = 500, 10, 200
+PROBES, TOP = 500, 10
+SHORTLIST = {"float": 64, "half": 64, "binary": 200, "reduced": 64}
+LEARNT_FROM = 20_000
 MEMORY, WORKERS = "2GB", max(0, (os.cpu_count() or 1) - 1)
 
 TABLE = sql.Identifier("gallery_portraitembedding")
@@ -51,7 +54,13 @@ EXPRESSIONS = {
         "bit_hamming_ops",
         "binary_quantize(vector)::bit({dims}) <~> binary_quantize(%(probe)s::vector)",
     ),
+    "reduced": (
+        "({function}(vector)::halfvec({reduced}))",
+        "halfvec_l2_ops",
+        "{function}(vector)::halfvec({reduced}) <-> {function}(%(probe)s::vector)::halfvec({reduced})",
+    ),
 }
+FUNCTION = "variant_reduced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class Bench:
     def __init__(self, url: str, model_id: int, size: int) -> None:
         self.connection = psycopg.connect(url, autocommit=True)
         self.server = psutil.Process(self.connection.info.backend_pid)
-        self.model_id = model_id
+        self.model_id, self.reduced = model_id, self._reduce(size)
         self.probes = Population().probes(size, PROBES, draw=1)[0]  # not those that `search` reports
         self.warm = Population().probes(size, 50, draw=2)[0]
         self.wanted = self._exact(size)
@@ -87,6 +96,16 @@ class Bench:
             sql.SQL("SELECT identity_id FROM {} WHERE model_id = %s ORDER BY id").format(TABLE), [model_id]
         ).fetchall()
         self.person = {row[0]: number // PORTRAITS_A_PERSON for number, row in enumerate(rows)}
+
+    def _reduce(self, size: int) -> int:
+        """Learn a reduction and create its function; answers how many numbers are left."""
+        from portrait.gallery import reduction
+
+        first = next(Population().portraits(min(size, LEARNT_FROM)))
+        people = np.arange(len(first)).repeat(PORTRAITS_A_PERSON)
+        learnt = reduction.learn(first.reshape(-1, DIMS), people)
+        self.connection.execute(reduction.function(FUNCTION, learnt, "public"))
+        return learnt.dims
 
     def _exact(self, size: int) -> list[list[int]]:
         from benchmarks._search_sides import exact_scan
@@ -110,6 +129,9 @@ class Bench:
                 figures = self._ask(kind)
                 yield Found(variant, ef, round(build_s, 1), round(float(row[0]) if row else 0, 1), *figures)
 
+    def _spelt(self, expression: str) -> str:
+        return expression.format(dims=DIMS, reduced=self.reduced, function=FUNCTION)
+
     @contextmanager
     def _index(self, name: str, kind: str, m: int, ef_construction: int) -> Iterator[None]:
         column, operators, _ = EXPRESSIONS[kind]
@@ -118,7 +140,7 @@ class Bench:
         self._drop(name)
         self.connection.execute(
             sql.SQL(
-                f"CREATE INDEX {{}} ON {{}} USING hnsw ({column.format(dims=DIMS)} {operators}) "
+                f"CREATE INDEX {{}} ON {{}} USING hnsw ({self._spelt(column)} {operators}) "
                 f"WITH (m = {m}, ef_construction = {ef_construction}) WHERE model_id = {self.model_id} AND live"
             ).format(sql.Identifier(name), TABLE)
         )
@@ -150,10 +172,10 @@ class Bench:
         return *shares, self._buffers(statement), round(used, 2), round(float(np.median(taken)), 2)
 
     def _statement(self, kind: str) -> str:
-        order = EXPRESSIONS[kind][2].format(dims=DIMS)
+        order = self._spelt(EXPRESSIONS[kind][2])
         inner = f"""SELECT identity_id, vector::vector({DIMS}) <-> %(probe)s::vector AS distance
             FROM gallery_portraitembedding WHERE model_id = {self.model_id} AND live
-            ORDER BY {order} LIMIT {RERANKED if kind == "binary" else 64}"""
+            ORDER BY {order} LIMIT {SHORTLIST[kind]}"""
         return inner if kind == "float" else f"SELECT * FROM ({inner}) AS near ORDER BY distance + 0"
 
     def _people(self, statement: str, probe: Vectors) -> list[int]:

@@ -99,7 +99,7 @@ def build_reduced_index(model: EmbeddingModel, *, wait: bool = True) -> bool:
             return True
         _remove_reduced(session, model)
         reduction = learn(*_sample(model))
-        session.execute(function(model, reduction, _schema_of_vectors(session)))
+        session.execute(function(function_name(model), reduction, _schema_of_vectors(session)))
         reduced = sql.SQL("{function}({column}::vector)").format(
             function=sql.Identifier(function_name(model)), column=sql.Identifier(column_of(model))
         )

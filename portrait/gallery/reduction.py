@@ -129,8 +129,9 @@ def reduced_distance_to(model: EmbeddingModel, reduction: Reduction, vector: NDA
     return L2Distance(Cast(reduced, HalfVectorField(dimensions=reduction.dims)), wanted)
 
 
-def function(model: EmbeddingModel, reduction: Reduction, schema: str) -> sql.Composed:
-    """The statement that creates it. schema: where pgvector's types are; an index is built without a search path."""
+def function(name: str, reduction: Reduction, schema: str) -> sql.Composed:
+    """The statement that creates such a function. schema: where pgvector's types are, as an index is built without a
+    search path."""
     axes = sql.SQL(", ").join(sql.Literal(Vector(axis).to_text()) for axis in reduction.axes)
     body = sql.SQL(
         """
@@ -153,7 +154,7 @@ def function(model: EmbeddingModel, reduction: Reduction, schema: str) -> sql.Co
         "CREATE OR REPLACE FUNCTION {name}(face {schema}.vector) RETURNS {schema}.halfvec LANGUAGE plpgsql "
         "IMMUTABLE STRICT PARALLEL SAFE COST {cost} SET search_path = pg_catalog, {schema} AS {body}"
     ).format(
-        name=sql.Identifier(function_name(model)),
+        name=sql.Identifier(name),
         schema=sql.Identifier(schema),
         cost=sql.Literal(COST_A_NUMBER * reduction.dims),
         body=sql.Literal(body.as_string()),
