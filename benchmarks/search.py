@@ -212,6 +212,8 @@ def parameters() -> dict[str, object]:
         "ef_search": ef_search(),
         "exact_below": neighbours.EXACT_BELOW,
         "reduced_above": indexes.REDUCED_ABOVE,
+        "ef_reduced": neighbours.EF_REDUCED,
+        "shortlist": neighbours.SHORTLIST,
     }
 
 
