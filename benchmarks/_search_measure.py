@@ -101,6 +101,13 @@ def agreement(found: Sequence[Sequence[int]], exact: Exact, count: int) -> dict[
     return {"identity@1": round(float(np.mean(first)), 4), f"recall@{count}": round(float(np.mean(share)), 4)}
 
 
+def rightness(collection: Collection, probes: Vectors, exact: Exact, count: int) -> dict[str, float]:
+    """identity@1 of the question that is timed (one person), recall@count of one for so many; of an index of reduced
+    vectors the second has a longer shortlist."""
+    first = agreement(answers(collection, probes, 1), exact, 1)
+    return agreement(answers(collection, probes, count), exact, count) | {"identity@1": first["identity@1"]}
+
+
 def same_strangers(collection: Collection, strangers: Vectors, exact: Exact, threshold: float) -> dict[str, float]:
     """Of faces that nobody enrolled: how often the answer is the exact scan's (nobody, or the same wrong person)."""
     collection.threshold = threshold

@@ -55,7 +55,6 @@ def whole(size: int, kept: Path) -> dict[str, object]:
     strangers = population.strangers(STRANGERS)
     exact, exact_strangers = exact_scan(portraits, probes), exact_scan(portraits, strangers)
     collection = gallery.collection()
-    answers = measure.answers(collection, probes, TOP)
     calibrated = float(np.quantile(exact_strangers.distances[:, 0], CALIBRATED_RATE))
     own = float(collection.active_model.calibration["threshold"])
     ours = asdict(built) | {"searched": how(gallery)}
@@ -63,10 +62,10 @@ def whole(size: int, kept: Path) -> dict[str, object]:
     if not gallery.walked:
         with mock.patch("portrait.gallery.neighbours.EXACT_BELOW", 0):
             walked = timed(lambda probe: measure.nearest_identities(collection, probe), probes, warm)
-            ours[BY_INDEX] = walked | measure.agreement(measure.answers(collection, probes, TOP), exact, TOP)
+            ours[BY_INDEX] = walked | measure.rightness(collection, probes, exact, TOP)
     ours |= measure.statements(collection, probes)
     ours |= {"ten, however far": measure.latencies(ranked(collection), probes, callers=1)}
-    ours |= measure.agreement(answers, exact, TOP)
+    ours |= measure.rightness(collection, probes, exact, TOP)
     ours |= {
         "strangers": [measure.same_strangers(collection, strangers, exact_strangers, at) for at in (own, calibrated)]
     }
@@ -126,7 +125,7 @@ def filtered(size: int, kept: Path, tenants: int) -> dict[str, object]:
 
     def ask() -> dict[str, object]:
         found = timed(lambda probe: measure.nearest_identities(collection, probe), probes, warm)
-        return found | measure.agreement(measure.answers(collection, probes, TOP), exact, TOP)
+        return found | measure.rightness(collection, probes, exact, TOP)
 
     told = asdict(built) | {"searched": how(gallery)} | ask()
     if gallery.indexed and not gallery.walked:

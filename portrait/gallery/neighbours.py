@@ -21,13 +21,13 @@ from portrait.gallery.vectors import distance_to, only_of
 EXACT_BELOW = 10_000
 """Collections with at most so many portraits are scanned exactly: that takes about as long as a walk through the index
 of 100,000 (`benchmarks/search.py`), and misses nobody."""
-SHARE_COST = 3_500
+SHARE_COST = 5_500
 """An index that many collections share has to be walked the farther for one of them, the smaller its part is. A walk
 for a part n of N portraits takes about as long as a scan of so many times N / n portraits."""
 SIZE_CHECKED_EVERY_S = 30
-SHORTLIST, SHORTLIST_A_ROW = 64, 4
+SHORTLIST, SHORTLIST_A_ROW = 96, 6
 """Portraits that are ranked again: at least, and for each that is asked for."""
-EF_REDUCED = 100
+EF_REDUCED = 130
 """Candidates that a walk through an index of reduced vectors keeps in mind, at least; else as many as are ranked again.
 Through whole ones: HNSW_EF_SEARCH of the settings."""
 MOST_EF = 1000
