@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 # since faces share a long mean vector and most signs are the same for all.
 M, EF_CONSTRUCTION = 24, 200
 REDUCED_ABOVE = 100_000
-"""A model with more live portraits gets an index of reduced vectors."""
+"""A model with more live portraits gets an index of reduced vectors. Of a million it names the exact scan's person for
+all of 1,000 probes in 14 ms, where one of whole vectors did for 0.971 of them in 18; it takes 520 MB, not 900. Of the
+ten nearest people, however far, it finds 0.92, not 0.96 (`benchmarks/search.py`)."""
 SAMPLE, A_PERSON = 20_000, 20
 """Portraits that a reduction is learnt from, and of one person, at most."""
 BOTH_FOR = timedelta(minutes=30)
