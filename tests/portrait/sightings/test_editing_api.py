@@ -237,3 +237,15 @@ def test_what_a_list_does_not_know_is_refused(enroller: APIClient) -> None:
     sent = enroller.post("/api/v1/identities", "name=Ada", content_type="text/plain")
     assert sent.status_code == 415
     assert "application/json" in sent.json()["error"]["message"]
+
+
+def test_a_preview_counts_what_would_really_move(enroller: APIClient, collection: Collection) -> None:
+    """Not a picture that the target has already, and nothing that is not there."""
+    ada, same = enrol(collection, 5, "Ada"), enrol(collection, 0, "Ada again")
+    Portrait.objects.filter(identity=same).update(sha256=Portrait.objects.get(identity=ada).sha256)
+    asked = {"identities": [str(same.pk)], "preview": True}
+    assert post(enroller, f"identities/{ada.pk}/merge", asked).json()["preview"]["portraits"] == 0
+    own = str(Portrait.objects.get(identity=ada).pk)
+    split = {"portraits": [own], "name": "Somebody else", "preview": True}
+    assert post(enroller, f"identities/{ada.pk}/split", split).json()["preview"]["portraits"] == 1
+    assert post(enroller, f"identities/{ada.pk}/split", split | {"portraits": [str(uuid.uuid4())]}).status_code == 404
