@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 # 200 the exact scan's person comes first for 0.990 of the probes with 16 and 200, for 0.998 with these (of the ten
 # nearest people 0.989 and 0.997 are found), for a third more pages read. `benchmarks/_search_variants.py` tries others:
 # an index of half precision, its rows ranked again by single precision, finds the same for the same work and takes 28 %
-# less space, which a second expression in every search is not worth; one bit a number finds a seventh of the ten nearest,
-# since faces share a long mean vector and most signs are the same for all.
+# less space, which a second expression in every search is not worth; one bit a number finds a seventh of the ten
+# nearest, since faces share a long mean vector and most signs are the same for all.
 M, EF_CONSTRUCTION = 24, 200
 REDUCED_ABOVE = 100_000
 """A model with more live portraits gets an index of reduced vectors. Of a million it names the exact scan's person for
